@@ -1,0 +1,1 @@
+"""medbill: the product package. It never imports airflow; dags/ and plugins/ call into it."""

@@ -1,0 +1,87 @@
+"""Settings from the environment; every default fits the embedded stack of `make run`."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from medbill.errors import PolicyError
+
+_INCLUDE = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True)
+class Practice:
+    """One practice. npis and tax_ids are those under which payers pay it; a remittance to another payee is held."""
+
+    id: str
+    name: str
+    npis: frozenset[str]
+    tax_ids: frozenset[str]
+    platform: str
+
+
+@dataclass(frozen=True)
+class Settings:
+    """home: where the embedded stack keeps its data. objects: root of the object store, a folder or s3://bucket/prefix.
+
+    inbox: folder or s3:// prefix with one sub-folder per practice id. keyring: file of the local key service.
+    """
+
+    home: Path
+    database_url: str
+    objects: str
+    inbox: str
+    reports: Path
+    keyring: Path
+    policies: Path
+    sql: Path
+    great_expectations: Path
+
+    @staticmethod
+    def from_env(env: dict[str, str] | None = None) -> Settings:
+        e = os.environ if env is None else env
+        home = Path(e.get("MEDBILL_HOME", ".medbill")).resolve()
+        return Settings(
+            home=home,
+            database_url=e.get(
+                "MEDBILL_DATABASE_URL", f"postgresql+psycopg2://postgres@/medbill?host={home / 'postgres'}"
+            ),
+            objects=e.get("MEDBILL_OBJECTS", str(home / "objects")),
+            inbox=e.get("MEDBILL_INBOX", str(home / "inbox")),
+            reports=Path(e.get("MEDBILL_REPORTS", home / "reports")),
+            keyring=Path(e.get("MEDBILL_KEYRING", home / "keyring.json")),
+            policies=Path(e.get("MEDBILL_POLICIES", _INCLUDE / "policies")),
+            sql=Path(e.get("MEDBILL_SQL", _INCLUDE / "sql")),
+            great_expectations=Path(e.get("MEDBILL_GREAT_EXPECTATIONS", _INCLUDE.parent / "great_expectations")),
+        )
+
+    def practices(self) -> list[Practice]:
+        """The practices of practices.yml.
+
+        Raises PolicyError where the file is missing or malformed.
+        """
+        path = self.policies / "practices.yml"
+        try:
+            rows = yaml.safe_load(path.read_text())["practices"]
+            return [
+                Practice(
+                    id=str(r["id"]),
+                    name=str(r["name"]),
+                    npis=frozenset(map(str, r["npis"])),
+                    tax_ids=frozenset(map(str, r["tax_ids"])),
+                    platform=str(r["platform"]),
+                )
+                for r in rows
+            ]
+        except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
+            raise PolicyError("practices.yml is missing or malformed; see include/policies/practices.yml") from error
+
+    def practice(self, practice_id: str) -> Practice:
+        for practice in self.practices():
+            if practice.id == practice_id:
+                return practice
+        raise PolicyError("no such practice in practices.yml; add it there")
