@@ -1,0 +1,44 @@
+"""Approved proposals are written back to the platform, every quarter of an hour.
+
+Promises: nothing goes out without a decision bound to the hash of exactly what goes out; a write whose outcome is
+unknown is read back before it is sent again; only the tokens the platform needs are re-identified, each in the ledger.
+"""
+
+from datetime import timedelta
+
+import pendulum
+from airflow.sdk import CronTriggerTimetable, dag, task
+
+from common import run
+from common.assets import PROPOSALS, WRITE_BACKS
+from common.defaults import DEFAULTS
+
+
+@dag(
+    schedule=CronTriggerTimetable("*/15 * * * *", timezone="UTC"),
+    start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
+    catchup=False,
+    max_active_runs=1,
+    dagrun_timeout=timedelta(hours=1),
+    default_args=DEFAULTS,
+    description="Write approved proposals back to the billing platform",
+    doc_md=__doc__,
+    tags=["proposals", "write-back"],
+)
+def apply_proposals():
+    @task
+    def practices() -> list[str]:
+        from medbill.pipelines import tasks
+
+        return tasks.practices()
+
+    @task(inlets=[PROPOSALS], outlets=[WRITE_BACKS])
+    def apply(practice: str) -> dict:
+        from medbill.pipelines import tasks
+
+        return tasks.apply(practice, run.connection("drchrono", practice))
+
+    apply.expand(practice=practices())
+
+
+apply_proposals()

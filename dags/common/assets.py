@@ -1,0 +1,15 @@
+"""The assets between the pipelines. URIs are logical: file://medbill/<zone>/<object>; where the bytes lie is a setting."""
+
+from airflow.sdk import Asset
+
+PLATFORM_CLAIMS = Asset(name="platform_claims", uri="file://medbill/platform/claims")
+INBOX = Asset(name="inbox", uri="file://medbill/inbox/remittances")
+LANDED_CLAIMS = Asset(name="landed_claims", uri="file://medbill/landing/claims")
+LANDED_REMITTANCES = Asset(name="landed_remittances", uri="file://medbill/landing/remittances")
+CLAIMS = Asset(name="claims", uri="file://medbill/deid/claims")
+REMITTANCES = Asset(name="remittances", uri="file://medbill/deid/remittances")
+POSTINGS = Asset(name="postings", uri="file://medbill/results/postings")
+DENIALS = Asset(name="denials", uri="file://medbill/results/denials")
+PROPOSALS = Asset(name="proposals", uri="file://medbill/proposals")
+DENIAL_REPORT = Asset(name="denial_report", uri="file://medbill/reports/denials")
+WRITE_BACKS = Asset(name="write_backs", uri="file://medbill/platform/write_backs")

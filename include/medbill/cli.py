@@ -1,0 +1,67 @@
+"""The `medbill` command. Each room brings its own sub-commands; only the one that is called is imported."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import click
+import typer
+from typer.core import TyperGroup
+
+from medbill.errors import MedbillError
+
+#: sub-command -> (module with a typer `app`, one line of help)
+_ROOMS = {
+    "era": ("medbill.x12.cli", "Read 835 remittance files."),
+    "inbox": ("medbill.pipelines.cli", "What came in, what is quarantined or held, and a person's word on it."),
+    "proposals": ("medbill.proposals.cli", "List, approve, reject and apply proposals."),
+    "report": ("medbill.reports.cli", "Make reports."),
+    "audit": ("medbill.audit.cli", "Verify and search the ledger."),
+    "sandbox": ("medbill.sandbox.cli", "The seeded practice and its stand-in servers."),
+    "stack": ("medbill.stack.cli", "Start, run and stop the embedded stack."),
+}
+
+
+class _Rooms(TyperGroup):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_ROOMS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _ROOMS:
+            return None
+        module, summary = _ROOMS[cmd_name]
+        command = typer.main.get_command(importlib.import_module(module).app)
+        command.name, command.help = cmd_name, command.help or summary
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, summary) in _ROOMS.items()])
+
+
+app = typer.Typer(
+    cls=_Rooms,
+    help="medbill: remittances in, reviewable proposals and reports out.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+
+@app.callback()
+def _root() -> None:
+    pass
+
+
+def main() -> None:
+    """Entry point: a typed error is one clear line and exit code 1, never a traceback with values in it."""
+    try:
+        app()
+    except MedbillError as error:
+        print(error, file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+"""What every pipeline needs, opened once per task."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+
+import sqlalchemy as sa
+
+from medbill.audit.ledger import Ledger, RunContext
+from medbill.deid.vault import Vault
+from medbill.settings import Settings
+from medbill.store import db
+from medbill.store.envelope import Envelopes
+from medbill.store.keys import KeyService, LocalKeyring
+from medbill.store.objects import ObjectStore
+
+
+@dataclass(frozen=True)
+class Context:
+    settings: Settings
+    db: sa.Engine
+    objects: ObjectStore
+    keys: KeyService
+    envelopes: Envelopes
+    ledger: Ledger
+
+    @staticmethod
+    def open(settings: Settings | None = None, run: RunContext | None = None) -> Context:
+        """Everything from the environment; the ledger rows carry the Airflow run found there."""
+        settings = settings or Settings.from_env()
+        engine = db.engine(settings.database_url)
+        keys = LocalKeyring(settings.keyring)
+        return Context(
+            settings=settings,
+            db=engine,
+            objects=ObjectStore(settings.objects),
+            keys=keys,
+            envelopes=Envelopes(engine, keys),
+            ledger=Ledger(engine, run or RunContext.from_env()),
+        )
+
+    def vault(self, practice: str) -> Vault:
+        return Vault(self.db, self.keys, practice)
+
+
+@dataclass(frozen=True)
+class Partition:
+    """Practice x object x day: the unit of work, and all that tasks hand to each other."""
+
+    practice: str
+    object: str
+    day: date
+
+    def ref(self) -> dict[str, str]:
+        return {"practice": self.practice, "object": self.object, "day": self.day.isoformat()}
+
+    @staticmethod
+    def of(ref: dict[str, str]) -> Partition:
+        return Partition(ref["practice"], ref["object"], date.fromisoformat(ref["day"]))
+
+    def key(self, zone: str, version: str) -> str:
+        """Object key of one version of this partition in a zone."""
+        return f"{zone}/{self.practice}/{self.object}/{self.day.isoformat()}/{version}"

@@ -1,0 +1,432 @@
+"""receive_remittances: inbox files become sealed landing partitions, each record gated once.
+
+A file leaves the inbox only after it is sealed in the store and written down in inbox_files. The same bytes again are
+a no-op; the same name with other bytes waits for a person; what is no 835 goes to quarantine with its reason.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Any
+
+import pyarrow as pa
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+
+from medbill.audit.ledger import Event
+from medbill.errors import BadInput, DecisionRefused
+from medbill.pipelines import keys
+from medbill.pipelines.context import Context, Partition
+from medbill.quality import gates
+from medbill.quality.gates import Refusal
+from medbill.store import db, tables_io
+from medbill.store.objects import ObjectStore
+from medbill.store.tables import inbox_files, partitions, quarantine
+from medbill.x12 import era
+
+#: Part of every landed version: raise it when the reader or the gate changes what it makes of the same bytes.
+LANDING_VERSION = "1"
+_EARLIEST = date(2000, 1, 1)
+
+
+@dataclass(frozen=True)
+class Received:
+    """Counts of one scan of an inbox, and the partitions it touched."""
+
+    files: int
+    landed: int
+    duplicates: int
+    quarantined: int
+    held: int
+    partitions: list[Partition]
+
+
+def scan(ctx: Context, practice: str) -> Received:
+    """Take every file of the practice's inbox into the store. Raises StoreUnavailable; what was taken stays taken."""
+    inbox = ObjectStore(ctx.settings.inbox)
+    outcomes: list[str] = []
+    touched: set[Partition] = set()
+    names = [name for name in inbox.list(f"{practice}/") if not name.rsplit("/", 1)[-1].startswith(".")]
+    for name in names:
+        status, day = _take(ctx, practice, inbox, name)
+        outcomes.append(status)
+        if status == "landed" and day is not None:
+            touched.add(Partition(practice, "remittances", day))
+    return Received(
+        files=len(names),
+        landed=outcomes.count("landed"),
+        duplicates=outcomes.count("duplicate"),
+        quarantined=outcomes.count("quarantined"),
+        held=outcomes.count("held"),
+        partitions=sorted(touched, key=lambda p: p.day),
+    )
+
+
+def _take(ctx: Context, practice: str, inbox: ObjectStore, name: str) -> tuple[str, date | None]:
+    event = Event(action="read", kind="inbox.read", purpose="payment", practice=practice, resource="inbox")
+    with ctx.ledger.touch(event) as touch:
+        data = inbox.get(name)
+        sha256 = hashlib.sha256(data).hexdigest()
+        touch.note(file=sha256, bytes=len(data))
+        with db.transaction(ctx.db) as connection:
+            seen = connection.execute(
+                sa.select(inbox_files.c.status).where(
+                    inbox_files.c.practice == practice, inbox_files.c.sha256 == sha256
+                )
+            ).scalar()
+        if seen is not None:
+            touch.note(result="duplicate")
+            inbox.delete(name)
+            return "duplicate", None
+        base = pa.array([name.rsplit("/", 1)[-1]])
+        name_index = ctx.vault(practice).tokenize("FILE", base)[0].as_py()
+        refusal = _refuse_file(data)
+        with db.transaction(ctx.db) as connection:
+            version = (
+                1
+                + connection.execute(
+                    sa.select(sa.func.count()).where(
+                        inbox_files.c.practice == practice, inbox_files.c.name_index == name_index
+                    )
+                ).scalar_one()
+            )
+        status, code, reason = "landed", None, None
+        if refusal is not None:
+            status, (code, reason) = "quarantined", refusal
+        elif version > 1:
+            status, code = "held", "NAME_REUSED"
+            reason = "a file of this name came before with other content; release or reject it (medbill inbox)"
+        zone = "quarantine" if status == "quarantined" else "landing"
+        uri = ctx.objects.put(
+            f"{zone}/{practice}/files/{sha256}.sealed", ctx.envelopes.seal(practice, zone, f"file:{sha256}", data)
+        )
+        day = _day(data)
+        with db.transaction(ctx.db) as connection:
+            connection.execute(
+                insert(inbox_files)
+                .values(
+                    practice=practice,
+                    sha256=sha256,
+                    name_index=name_index,
+                    object="remittances",
+                    day=day,
+                    bytes=len(data),
+                    status=status,
+                    reason_code=code,
+                    reason=reason,
+                    uri=uri,
+                    version=version,
+                )
+                .on_conflict_do_nothing()
+            )
+            if status == "quarantined":
+                _quarantine_rows(
+                    connection,
+                    [
+                        _row(
+                            practice,
+                            day,
+                            "file",
+                            sha256,
+                            str(code),
+                            str(reason),
+                            uri,
+                            claims=0,
+                            charge=Decimal(0),
+                            paid=Decimal(0),
+                        )
+                    ],
+                )
+        touch.note(result=status, reason_code=code)
+        inbox.delete(name)
+        return status, day
+
+
+def _refuse_file(data: bytes) -> tuple[str, str] | None:
+    """Reason code and reason where the file cannot be read as an 835 at all."""
+    if not data.strip():
+        return "EMPTY_FILE", "the file is empty; ask the sender to send it again"
+    try:
+        tables = era.read([data])
+    except BadInput as error:
+        return error.code, "the file is no X12 interchange; check what the sender put under this name"
+    if tables.remittances.num_rows == 0:
+        return "NO_REMITTANCE", "the interchange holds no 835 transaction; route it to where it belongs"
+    return None
+
+
+def _day(data: bytes) -> date:
+    today = datetime.now(UTC).date()
+    found = era.interchange_date(data)
+    return found if found is not None and _EARLIEST <= found <= today else today
+
+
+def release(ctx: Context, practice: str, sha256: str, *, actor: str, accept: bool) -> Partition | None:
+    """A person's word on a held file: accept lands it as a further file of its day, otherwise it is quarantined."""
+    with db.transaction(ctx.db) as connection:
+        row = (
+            connection.execute(
+                sa.select(inbox_files)
+                .where(
+                    inbox_files.c.practice == practice, inbox_files.c.sha256 == sha256, inbox_files.c.status == "held"
+                )
+                .with_for_update()
+            )
+            .mappings()
+            .first()
+        )
+        if row is None:
+            raise DecisionRefused("no held file with this hash; see `medbill inbox list --status held`")
+        connection.execute(
+            sa.update(inbox_files)
+            .where(inbox_files.c.practice == practice, inbox_files.c.sha256 == sha256)
+            .values(status="landed" if accept else "quarantined", reason_code=None if accept else "REJECTED_BY_PERSON")
+        )
+        if not accept:
+            _quarantine_rows(
+                connection,
+                [
+                    _row(
+                        practice,
+                        row["day"],
+                        "file",
+                        sha256,
+                        "REJECTED_BY_PERSON",
+                        "a person rejected this file",
+                        row["uri"],
+                        claims=0,
+                        charge=Decimal(0),
+                        paid=Decimal(0),
+                    )
+                ],
+            )
+    ctx.ledger.record(
+        Event(
+            action="update",
+            kind="inbox.decision",
+            purpose="payment",
+            practice=practice,
+            resource=f"file:{sha256}",
+            details={"accepted": accept, "decided_by": actor},
+        )
+    )
+    return Partition(practice, "remittances", row["day"]) if accept else None
+
+
+def pending(ctx: Context, practice: str) -> list[Partition]:
+    """Partitions with landed files that their landed version does not hold yet (a run that died in between leaves them)."""
+    with db.transaction(ctx.db) as connection:
+        days = connection.execute(
+            sa.select(inbox_files.c.day, sa.func.array_agg(inbox_files.c.sha256))
+            .where(inbox_files.c.practice == practice, inbox_files.c.status == "landed")
+            .group_by(inbox_files.c.day)
+        ).all()
+        landed = dict(
+            connection.execute(
+                sa.select(partitions.c.day, partitions.c.landed_version).where(
+                    partitions.c.practice == practice, partitions.c.object == "remittances"
+                )
+            ).all()
+        )
+    return [
+        Partition(practice, "remittances", day) for day, files in sorted(days) if landed.get(day) != _version(files)
+    ]
+
+
+def _version(files: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join([LANDING_VERSION, *sorted(files)]).encode()).hexdigest()
+
+
+def land(ctx: Context, wanted: list[Partition]) -> list[Partition]:
+    """Read the files of each partition, gate them, seal what passed as the landed version, quarantine what did not.
+
+    Returns the partitions whose landed version changed. records in = landed + quarantined, to the claim and the cent.
+    """
+    changed = []
+    for partition in wanted:
+        with db.transaction(ctx.db) as connection:
+            files = connection.execute(
+                sa.select(inbox_files.c.sha256, inbox_files.c.uri)
+                .where(
+                    inbox_files.c.practice == partition.practice,
+                    inbox_files.c.object == partition.object,
+                    inbox_files.c.day == partition.day,
+                    inbox_files.c.status == "landed",
+                )
+                .order_by(inbox_files.c.sha256)
+            ).all()
+            have = connection.execute(sa.select(partitions.c.landed_version).where(*_is(partition))).scalar()
+        version = _version([sha for sha, _ in files])
+        if have != version and files:
+            _land_one(ctx, partition, [sha for sha, _ in files], version)
+            changed.append(partition)
+    return changed
+
+
+def _land_one(ctx: Context, partition: Partition, files: list[str], version: str) -> None:
+    practice = partition.practice
+    event = Event(
+        action="read",
+        kind="landing.read",
+        purpose="payment",
+        practice=practice,
+        resource=f"remittances/{partition.day}",
+        source_hash=version,
+        details={"files": len(files)},
+    )
+    with ctx.ledger.touch(event) as touch:
+        data = [
+            ctx.envelopes.open(
+                practice, "landing", f"file:{sha}", ctx.objects.get(f"landing/{practice}/files/{sha}.sealed")
+            )
+            for sha in files
+        ]
+        read = era.read(data)
+        tables = keys.with_keys({name: read.table(name) for name in era.TABLES}, files)
+        result = gates.check_landing([tables], ctx.settings.great_expectations)[0]
+        bad_remittances = {r.remittance_index for r in result.refused if r.level == "transaction"}
+        bad_claims = {r.claim_index for r in result.refused if r.level == "claim" and r.claim_index is not None}
+        passed, refused = keys.split(tables, bad_remittances, bad_claims)
+        uri = ctx.objects.put(
+            partition.key("landing", version) + ".sealed",
+            ctx.envelopes.seal(
+                practice, "landing", f"remittances:{partition.day}:{version}", tables_io.seal_tables(passed)
+            ),
+        )
+        rows = _refusal_rows(ctx, partition, tables, refused, result.refused)
+        counts: dict[str, Any] = {
+            "files": len(files),
+            "transactions_in": tables["remittances"].num_rows,
+            "claims_in": tables["claims"].num_rows,
+            "claims_landed": passed["claims"].num_rows,
+            "claims_quarantined": refused["claims"].num_rows,
+            "paid_in": str(_sum(tables["claims"], "paid")),
+            "paid_landed": str(_sum(passed["claims"], "paid")),
+            "paid_quarantined": str(_sum(refused["claims"], "paid")),
+            "charge_in": str(_sum(tables["claims"], "charge")),
+            "charge_landed": str(_sum(passed["claims"], "charge")),
+            "charge_quarantined": str(_sum(refused["claims"], "charge")),
+            "problems": tables["problems"].num_rows,
+        }
+        with db.transaction(ctx.db) as connection:
+            # a partition that is landed again is gated again: what it refuses now replaces what it refused before
+            connection.execute(
+                sa.delete(quarantine).where(
+                    quarantine.c.practice == practice,
+                    quarantine.c.object == partition.object,
+                    quarantine.c.day == partition.day,
+                    quarantine.c.level != "file",
+                    quarantine.c.status == "open",
+                )
+            )
+            _quarantine_rows(connection, rows)
+            connection.execute(
+                insert(partitions)
+                .values(
+                    practice=practice,
+                    object=partition.object,
+                    day=partition.day,
+                    landed_version=version,
+                    landed_uri=uri,
+                    landed_at=sa.func.clock_timestamp(),
+                    counts=counts,
+                )
+                .on_conflict_do_update(
+                    index_elements=["practice", "object", "day"],
+                    set_={
+                        "landed_version": version,
+                        "landed_uri": uri,
+                        "landed_at": sa.func.clock_timestamp(),
+                        "counts": partitions.c.counts.op("||")(sa.cast(counts, partitions.c.counts.type)),
+                    },
+                )
+            )
+        touch.note(claims=counts["claims_in"], quarantined=counts["claims_quarantined"])
+
+
+def _refusal_rows(
+    ctx: Context,
+    partition: Partition,
+    tables: dict[str, pa.Table],
+    refused: dict[str, pa.Table],
+    refusals: list[Refusal],
+) -> list[dict[str, Any]]:
+    """Quarantine rows, one per refused transaction or claim (its first reason); its records are sealed at one object."""
+    if not refusals:
+        return []
+    practice = partition.practice
+    payload = tables_io.seal_tables(refused)
+    digest = hashlib.sha256(payload).hexdigest()
+    uri = ctx.objects.put(
+        partition.key("quarantine", digest) + ".sealed",
+        ctx.envelopes.seal(practice, "quarantine", f"remittances:{partition.day}:{digest}", payload),
+    )
+    remittance_keys = tables["remittances"]["remittance_key"].to_pylist()
+    claims = tables["claims"].select(["remittance_index", "claim_key", "charge", "paid"]).to_pylist()
+    done: set[int] = set()
+    rows: dict[str, dict[str, Any]] = {}
+    for r in sorted(refusals, key=lambda r: (r.level != "transaction", r.remittance_index, r.claim_index or -1)):
+        if r.level == "transaction":
+            done.add(r.remittance_index)
+            key, inside = (
+                remittance_keys[r.remittance_index],
+                [c for c in claims if c["remittance_index"] == r.remittance_index],
+            )
+        elif r.remittance_index in done or r.claim_index is None:
+            continue
+        else:
+            key, inside = claims[r.claim_index]["claim_key"], [claims[r.claim_index]]
+        row = _row(
+            practice,
+            partition.day,
+            r.level,
+            key,
+            r.reason_code,
+            r.reason,
+            uri,
+            claims=len(inside),
+            charge=sum((c["charge"] or Decimal(0) for c in inside), Decimal(0)),
+            paid=sum((c["paid"] or Decimal(0) for c in inside), Decimal(0)),
+        )
+        rows.setdefault(key, row)
+    return list(rows.values())
+
+
+def _row(
+    practice: str, day: date | None, level: str, key: str, code: str, reason: str, uri: str, **sums: Any
+) -> dict[str, Any]:
+    return {
+        "id": f"{practice}:{key}:{code}",
+        "practice": practice,
+        "object": "remittances",
+        "day": day,
+        "level": level,
+        "record_key": key,
+        "reason_code": code,
+        "reason": reason,
+        "uri": uri,
+        **sums,
+    }
+
+
+def _quarantine_rows(connection: sa.Connection, rows: list[dict[str, Any]]) -> None:
+    if rows:
+        connection.execute(insert(quarantine).on_conflict_do_nothing(), rows)
+
+
+def _is(partition: Partition) -> list[sa.ColumnElement[bool]]:
+    return [
+        partitions.c.practice == partition.practice,
+        partitions.c.object == partition.object,
+        partitions.c.day == partition.day,
+    ]
+
+
+def _sum(table: pa.Table, column: str) -> Decimal:
+    import pyarrow.compute as pc
+
+    return pc.sum(table[column]).as_py() or Decimal("0.00")

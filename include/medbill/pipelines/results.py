@@ -1,0 +1,69 @@
+"""Results of rules per partition: written whole under their content hash, then pointed to by one row."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import date
+from typing import Any
+
+import pyarrow as pa
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+
+from medbill.pipelines.context import Context
+from medbill.store import db, tables_io
+from medbill.store.tables import results
+
+
+def write(ctx: Context, practice: str, kind: str, day: date, tables: dict[str, pa.Table]) -> tuple[str, str]:
+    """Store the tables; returns (object prefix, content hash). Writing the same content again touches nothing."""
+    files = {f"{name}.parquet": tables_io.parquet_bytes(table) for name, table in sorted(tables.items())}
+    digest = hashlib.sha256()
+    for name, data in files.items():
+        digest.update(name.encode() + b"\0" + hashlib.sha256(data).digest())
+    content_hash = digest.hexdigest()
+    prefix = f"results/{practice}/{kind}/{day.isoformat()}/{content_hash[:32]}"
+    for name, data in files.items():
+        ctx.objects.put_new(f"{prefix}/{name}", data)
+    return prefix, content_hash
+
+
+def point(
+    connection: sa.Connection, practice: str, kind: str, day: date, written: tuple[str, str], counts: dict[str, Any]
+) -> bool:
+    """Make the written tables the partition's result; returns whether anything changed."""
+    prefix, content_hash = written
+    values = {"uri": prefix, "content_hash": content_hash, "counts": counts, "updated_at": sa.func.clock_timestamp()}
+    done = connection.execute(
+        insert(results)
+        .values(practice=practice, kind=kind, day=day, **values)
+        .on_conflict_do_update(
+            index_elements=["practice", "kind", "day"],
+            set_=values,
+            where=sa.or_(
+                results.c.content_hash != content_hash, results.c.counts != sa.cast(counts, results.c.counts.type)
+            ),
+        )
+        .returning(results.c.day)
+    )
+    return done.first() is not None
+
+
+def read(ctx: Context, practice: str, kind: str, start: date, end: date) -> dict[str, list[pa.Table]]:
+    """Tables of all days from start to end, both included, by name, in day order."""
+    with db.transaction(ctx.db) as connection:
+        prefixes = (
+            connection.execute(
+                sa.select(results.c.uri)
+                .where(results.c.practice == practice, results.c.kind == kind, results.c.day.between(start, end))
+                .order_by(results.c.day)
+            )
+            .scalars()
+            .all()
+        )
+    found: dict[str, list[pa.Table]] = {}
+    for prefix in prefixes:
+        for key in ctx.objects.list(f"{prefix}/"):
+            name = key.rsplit("/", 1)[-1].removesuffix(".parquet")
+            found.setdefault(name, []).append(tables_io.read_parquet(ctx.objects.get(key)))
+    return found

@@ -1,0 +1,129 @@
+"""What the DAG files call: one function per task, ids and counts in, ids and counts out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+from medbill.settings import Settings
+
+REPORT_DAYS = 90
+#: Asset and manual runs take all that is pending; scheduled runs their own day and what is pending; a backfill its day alone.
+_ALL_PENDING = frozenset({"asset_triggered", "asset_materialization", "manual", "operator_triggered"})
+
+
+def practices(platform: str | None = None) -> list[str]:
+    return [p.id for p in Settings.from_env().practices() if platform in (None, p.platform)]
+
+
+def days(run_type: str, data_interval_start: datetime | None) -> dict[str, Any]:
+    """Which partitions a run is about: {"day": ISO date or None, "pending": whether to take what else is pending}."""
+    kind = str(getattr(run_type, "value", run_type))
+    if kind in _ALL_PENDING or data_interval_start is None:
+        return {"day": None, "pending": True}
+    return {"day": data_interval_start.date().isoformat(), "pending": kind != "backfill"}
+
+
+def extract(practice: str, platform: str, connection: Mapping[str, Any]) -> dict[str, Any]:
+    from medbill.pipelines import connections, deidentify
+    from medbill.pipelines import extract as pipeline
+    from medbill.pipelines.context import Context
+
+    ctx = Context.open()
+    start, end = pipeline.window(ctx, practice, f"{platform}.claims", _today())
+    with connections.client(ctx, platform, connection) as source:
+        changed = pipeline.extract(ctx, practice, platform, source, start, end)
+    return {"practice": practice, "days": [p.day.isoformat() for p in changed], "waiting": len(deidentify.pending(ctx))}
+
+
+def receive(practice: str) -> dict[str, Any]:
+    from medbill.pipelines import deidentify
+    from medbill.pipelines import receive as pipeline
+    from medbill.pipelines.context import Context
+
+    ctx = Context.open()
+    received = pipeline.scan(ctx, practice)
+    landed = pipeline.land(ctx, pipeline.pending(ctx, practice))
+    return {
+        "practice": practice,
+        "files": received.files,
+        "landed": received.landed,
+        "duplicates": received.duplicates,
+        "quarantined": received.quarantined,
+        "held": received.held,
+        "days": [p.day.isoformat() for p in landed],
+        "waiting": len(deidentify.pending(ctx)),
+    }
+
+
+def publish(object_name: str) -> dict[str, Any]:
+    from medbill.pipelines import deidentify
+    from medbill.pipelines import post as downstream
+    from medbill.pipelines.context import Context
+
+    ctx = Context.open()
+    wanted = [p for p in deidentify.pending(ctx) if p.object == object_name]
+    published = deidentify.publish(ctx, wanted)
+    return {"object": object_name, "published": [p.ref() for p in published], "waiting": len(downstream.pending(ctx))}
+
+
+def post(which: dict[str, Any]) -> dict[str, Any]:
+    from medbill.pipelines import post as pipeline
+    from medbill.pipelines import triage as downstream
+    from medbill.pipelines.context import Context
+
+    ctx = Context.open()
+    done = _each(pipeline.post, ctx, _partitions(which, pipeline.pending(ctx) if which["pending"] else []))
+    return {**done, "waiting": len(downstream.pending(ctx))}
+
+
+def triage(which: dict[str, Any]) -> dict[str, Any]:
+    from medbill.pipelines import triage as pipeline
+    from medbill.pipelines.context import Context
+
+    ctx = Context.open()
+    done = _each(pipeline.triage, ctx, _partitions(which, pipeline.pending(ctx) if which["pending"] else []))
+    return {**done, "waiting": 0}
+
+
+def report(practice: str) -> dict[str, Any]:
+    from medbill.pipelines import report as pipeline
+    from medbill.pipelines.context import Context
+
+    ctx = Context.open()
+    today = _today()
+    out = ctx.settings.reports / practice / "denials" / today.isoformat()
+    made = pipeline.denials(ctx, practice, today - timedelta(days=REPORT_DAYS), today, out, today)
+    return {"practice": practice, "report": str(made.html)}
+
+
+def apply(practice: str, connection: Mapping[str, Any]) -> dict[str, Any]:
+    from medbill.pipelines import apply as pipeline
+    from medbill.pipelines import connections
+    from medbill.pipelines.context import Context
+
+    ctx = Context.open()
+    with connections.client(ctx, ctx.settings.practice(practice).platform, connection) as writer:
+        done = pipeline.apply(ctx, practice, writer)
+    return {"practice": practice, "applied": done.applied, "failed": done.failed, "unknown": done.unknown}
+
+
+def _partitions(which: dict[str, Any], waiting: list[Any]) -> list[Any]:
+    from medbill.pipelines.context import Partition
+
+    own = [Partition(p, "remittances", date.fromisoformat(which["day"])) for p in practices()] if which["day"] else []
+    return own + [p for p in waiting if p not in own]
+
+
+def _each(step: Any, ctx: Any, partitions: list[Any]) -> dict[str, Any]:
+    done = [counts for partition in partitions if (counts := step(ctx, partition)) is not None]
+    return {"partitions": len(done), "days": [d["day"] for d in done]}
+
+
+def _today() -> date:
+    """Today in UTC; MEDBILL_TODAY overrides it where a run must be repeatable."""
+    return (
+        date.fromisoformat(os.environ["MEDBILL_TODAY"]) if "MEDBILL_TODAY" in os.environ else datetime.now(UTC).date()
+    )
