@@ -7,6 +7,7 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -36,16 +37,16 @@ def postgres_server() -> Iterator[str]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.fixture
-def database(postgres_server: str) -> Iterator[sa.Engine]:
-    """A fresh database with all medbill tables."""
+@contextmanager
+def fresh_database(server: str) -> Iterator[sa.Engine]:
+    """A new database with all medbill tables, dropped afterwards."""
     from medbill.store import db, schema
 
     name = f"t{uuid.uuid4().hex[:12]}"
-    admin = sa.create_engine(postgres_server, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
+    admin = sa.create_engine(server, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
     with admin.connect() as connection:
         connection.execute(sa.text(f"CREATE DATABASE {name}"))
-    url = postgres_server.replace("/postgres?", f"/{name}?")
+    url = server.replace("/postgres?", f"/{name}?")
     schema.upgrade(url)
     engine = db.engine(url)
     yield engine
@@ -53,3 +54,17 @@ def database(postgres_server: str) -> Iterator[sa.Engine]:
     with admin.connect() as connection:
         connection.execute(sa.text(f"DROP DATABASE {name} WITH (FORCE)"))
     admin.dispose()
+
+
+@pytest.fixture
+def database(postgres_server: str) -> Iterator[sa.Engine]:
+    """A fresh database for one test."""
+    with fresh_database(postgres_server) as engine:
+        yield engine
+
+
+@pytest.fixture(scope="module")
+def module_database(postgres_server: str) -> Iterator[sa.Engine]:
+    """A fresh database for the tests of one module."""
+    with fresh_database(postgres_server) as engine:
+        yield engine
