@@ -1,0 +1,54 @@
+"""`medbill sandbox`: seed the made-up practice, serve its platform."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from medbill.sandbox.practice import DEFAULT_CLAIMS
+
+app = typer.Typer(no_args_is_help=True, help="The seeded practice and its stand-in servers.")
+
+
+def _day(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter("not a date of the form YYYY-MM-DD") from None
+
+
+@app.command()
+def seed(
+    inbox: Annotated[Path, typer.Option(help="Remittance files go into a sub-folder of the practice here.")],
+    state: Annotated[Path, typer.Option(help="What the server serves, its credentials, and truth.json.")],
+    seed: Annotated[int, typer.Option(help="Another number gives another practice.")] = 7,
+    today: Annotated[str, typer.Option(help="First day without data, YYYY-MM-DD; default: today in UTC.")] = "",
+    claims: Annotated[int, typer.Option(min=0, help="About how many claims the practice has.")] = DEFAULT_CLAIMS,
+) -> None:
+    """Write the practice and 30 days of remittances; the same arguments write the same bytes."""
+    from medbill.sandbox.seed import seed_practice
+
+    day = _day(today) if today else datetime.now(UTC).date()
+    truth = seed_practice(inbox, state, day, seed=seed, claims=claims)
+    typer.echo(
+        f"practice {truth.practice}: {truth.practice_claims} claims; {truth.totals['files']} files from "
+        f"{truth.first_day} to {truth.last_day} with {truth.totals['claims']} claims, "
+        f"{len(truth.denials)} denials, {len(truth.underpayments)} underpayments, {len(truth.planted)} flawed inputs"
+    )
+
+
+@app.command()
+def serve(
+    state: Annotated[Path, typer.Option(help="The folder that `seed` wrote.")],
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 8835,
+    per_second: Annotated[int, typer.Option(min=1, help="Burst limit; the vendor's is 10.")] = 200,
+    per_hour: Annotated[int, typer.Option(min=1, help="Hourly limit; the vendor's is 500.")] = 100_000,
+) -> None:
+    """Serve the practice in DrChrono's wire format on 127.0.0.1 until interrupted."""
+    from medbill.sandbox.drchrono import Limits
+    from medbill.sandbox.drchrono import serve as run
+
+    run(state, port, Limits(per_second, per_hour))

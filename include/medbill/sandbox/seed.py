@@ -1,0 +1,61 @@
+"""Fill an inbox and a state folder with the made-up practice; doing it again changes no byte."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import date, timedelta
+from pathlib import Path
+
+from medbill.errors import BadInput
+from medbill.sandbox import era, wire
+from medbill.sandbox.drchrono import CREDENTIALS_FILE, PRACTICE_FILE, SCOPES
+from medbill.sandbox.era import Truth, write_once
+from medbill.sandbox.practice import DEFAULT_CLAIMS, DEFAULT_DAYS, generate
+
+TRUTH_FILE = "truth.json"
+_SEEDED_FILE = "seeded.json"
+
+
+def seed_practice(
+    inbox: Path,
+    state: Path,
+    today: date,
+    *,
+    seed: int = 7,
+    claims: int = DEFAULT_CLAIMS,
+    days: int = DEFAULT_DAYS,
+) -> Truth:
+    """Write remittances to inbox/<practice>/ and what the server needs, and truth.json, to the state folder.
+
+    today is the first day without data. A later `today` adds the new days and keeps the earlier files. Raises
+    BadInput where the state folder was seeded with another seed or size, because the same claim ids would then mean
+    other claims.
+    """
+    arguments = {"seed": seed, "claims": claims, "days": days}
+    state.mkdir(parents=True, exist_ok=True)
+    seeded = state / _SEEDED_FILE
+    if seeded.exists() and json.loads(seeded.read_text()) != arguments:
+        raise BadInput(
+            "the state folder was seeded with another seed or size; choose another folder or remove it",
+            code="SANDBOX_SEEDED_DIFFERENTLY",
+        )
+    data = generate(seed, today - timedelta(days=days), days, claims)
+    write_once(seeded, json.dumps(arguments, sort_keys=True).encode())
+    credentials = {
+        "client_id": "medbill-sandbox",
+        "client_secret": _secret(seed, "client"),
+        "refresh_token": _secret(seed, "refresh"),
+        "redirect_uris": ["http://127.0.0.1/callback"],
+        "scope": SCOPES,
+    }
+    write_once(state / CREDENTIALS_FILE, json.dumps(credentials, indent=1, sort_keys=True).encode(), 0o600)
+    write_once(state / PRACTICE_FILE, wire.dumps(wire.records(data)).encode())
+    truth = era.write(data, inbox)
+    write_once(state / TRUTH_FILE, truth.to_json().encode())
+    return truth
+
+
+def _secret(seed: int, name: str) -> str:
+    """Opens nothing but a loopback server full of invented data, so it may follow from the seed."""
+    return hashlib.sha256(f"medbill sandbox {seed} {name}".encode()).hexdigest()[:40]
