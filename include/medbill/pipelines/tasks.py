@@ -33,7 +33,7 @@ def extract(practice: str, platform: str, connection: Mapping[str, Any]) -> dict
 
     ctx = Context.open()
     start, end = pipeline.window(ctx, practice, f"{platform}.claims", _today())
-    with connections.client(ctx, platform, connection) as source:
+    with connections.client(ctx, practice, connection) as source:
         changed = pipeline.extract(ctx, practice, platform, source, start, end)
     return {"practice": practice, "days": [p.day.isoformat() for p in changed], "waiting": len(deidentify.pending(ctx))}
 
@@ -105,7 +105,7 @@ def apply(practice: str, connection: Mapping[str, Any]) -> dict[str, Any]:
     from medbill.pipelines.context import Context
 
     ctx = Context.open()
-    with connections.client(ctx, ctx.settings.practice(practice).platform, connection) as writer:
+    with connections.client(ctx, practice, connection) as writer:
         done = pipeline.apply(ctx, practice, writer)
     return {"practice": practice, "applied": done.applied, "failed": done.failed, "unknown": done.unknown}
 
