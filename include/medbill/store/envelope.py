@@ -1,0 +1,147 @@
+"""Envelope encryption: bytes sealed under data keys, data keys wrapped under master keys (AES-256-GCM).
+
+A data key belongs to one practice and one purpose. What a ciphertext is for (practice, purpose, context, key version) is
+authenticated with it, so bytes moved to another place do not open. Random 96-bit nonces: a data key may seal at most
+2^32 messages (NIST SP 800-38D section 8.3); rotate() long before.
+"""
+
+from __future__ import annotations
+
+import secrets
+import struct
+
+import sqlalchemy as sa
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from sqlalchemy.dialects.postgresql import insert
+
+from medbill.errors import BadInput, KeyUnavailable, TamperedData
+from medbill.store import db as store_db
+from medbill.store.keys import KeyService
+from medbill.store.tables import data_keys
+
+_MAGIC = b"MBE1"
+_HEADER = struct.Struct(">4sI12s")
+_MOST = 2**31 - 1  # bytes in one message, OpenSSL's limit
+
+
+class Envelopes:
+    """Seals and opens bytes for a practice. Unwrapped data keys are kept in this object only, never on disk."""
+
+    def __init__(self, db: sa.Engine, keys: KeyService) -> None:
+        self._db = db
+        self._keys = keys
+        self._plain: dict[tuple[str, str, int], bytes] = {}
+        self._current: dict[tuple[str, str], int] = {}
+
+    def seal(self, practice: str, purpose: str, context: str, data: bytes) -> bytes:
+        """Encrypt data; open() needs the same practice, purpose and context.
+
+        Raises KeyUnavailable, StoreUnavailable; BadInput where data exceeds 2 GiB.
+        """
+        if len(data) > _MOST - 16:
+            raise BadInput("more than 2 GiB in one object; split the partition", code="TOO_LARGE")
+        version, key = self.data_key(practice, purpose)
+        nonce = secrets.token_bytes(12)
+        sealed = AESGCM(key).encrypt(nonce, data, _aad(practice, purpose, context, version))
+        return _HEADER.pack(_MAGIC, version, nonce) + sealed
+
+    def open(self, practice: str, purpose: str, context: str, sealed: bytes) -> bytes:
+        """Decrypt what seal() gave.
+
+        Raises TamperedData where the bytes are not exactly those sealed for this practice, purpose and context;
+        KeyUnavailable where the key is gone.
+        """
+        if len(sealed) < _HEADER.size + 16 or sealed[:4] != _MAGIC:
+            raise TamperedData("sealed bytes are malformed or truncated; restore the object")
+        _, version, nonce = _HEADER.unpack_from(sealed)
+        key = self.data_key(practice, purpose, version)[1]
+        try:
+            return AESGCM(key).decrypt(nonce, sealed[_HEADER.size :], _aad(practice, purpose, context, version))
+        except InvalidTag:
+            raise TamperedData("sealed bytes failed authentication; they were altered or belong elsewhere") from None
+
+    def data_key(self, practice: str, purpose: str, version: int | None = None) -> tuple[int, bytes]:
+        """(version, key) of a practice and purpose; the newest version, made where there is none, unless one is given."""
+        wanted = self._current.get((practice, purpose)) if version is None else version
+        if wanted is not None and (practice, purpose, wanted) in self._plain:
+            return wanted, self._plain[practice, purpose, wanted]
+        with store_db.transaction(self._db) as connection:
+            row = self._stored(connection, practice, purpose, version)
+            if row is None and version is None:
+                self._add(connection, practice, purpose, 1)
+                row = self._stored(connection, practice, purpose, None)
+        if row is None:
+            raise KeyUnavailable("the data key of these bytes does not exist (any more); they cannot be opened")
+        found, wrapped = row
+        key = self._keys.unwrap(wrapped, _context(practice, purpose, found))
+        self._plain[practice, purpose, found] = key
+        if version is None:
+            self._current[practice, purpose] = found
+        return found, key
+
+    def rotate(self, practice: str, purpose: str) -> int:
+        """Seal under a new data key from now on; returns its version. Older versions still open what they sealed.
+
+        Processes that run already keep sealing under the key they hold until they end.
+        """
+        current, _ = self.data_key(practice, purpose)
+        with store_db.transaction(self._db) as connection:
+            self._add(connection, practice, purpose, current + 1)
+        self._current.pop((practice, purpose), None)
+        return self.data_key(practice, purpose)[0]
+
+    def rewrap(self) -> int:
+        """Wrap every data key under the current master key (after it was rotated); returns how many there are.
+
+        Afterwards no row names an older master key, so that one may be retired.
+        """
+        with store_db.transaction(self._db) as connection:
+            rows = connection.execute(sa.select(data_keys).with_for_update()).all()
+            for row in rows:
+                fresh = self._keys.rewrap(row.wrapped, _context(row.practice, row.purpose, row.version))
+                connection.execute(
+                    sa.update(data_keys)
+                    .where(
+                        data_keys.c.practice == row.practice,
+                        data_keys.c.purpose == row.purpose,
+                        data_keys.c.version == row.version,
+                    )
+                    .values(wrapped=fresh.wrapped, master_key=fresh.master_key)
+                )
+        return len(rows)
+
+    def _add(self, connection: sa.Connection, practice: str, purpose: str, version: int) -> None:
+        made = self._keys.data_key(_context(practice, purpose, version))
+        connection.execute(
+            insert(data_keys)
+            .values(
+                practice=practice,
+                purpose=purpose,
+                version=version,
+                wrapped=made.wrapped,
+                master_key=made.master_key,
+            )
+            .on_conflict_do_nothing()  # another process was first: its key counts
+        )
+
+    @staticmethod
+    def _stored(
+        connection: sa.Connection, practice: str, purpose: str, version: int | None
+    ) -> tuple[int, bytes] | None:
+        query = sa.select(data_keys.c.version, data_keys.c.wrapped).where(
+            data_keys.c.practice == practice, data_keys.c.purpose == purpose
+        )
+        if version is not None:
+            query = query.where(data_keys.c.version == version)
+        row = connection.execute(query.order_by(data_keys.c.version.desc()).limit(1)).one_or_none()
+        return None if row is None else (row.version, bytes(row.wrapped))
+
+
+def _context(practice: str, purpose: str, version: int) -> dict[str, str]:
+    return {"practice": practice, "purpose": purpose, "version": str(version)}
+
+
+def _aad(practice: str, purpose: str, context: str, version: int) -> bytes:
+    parts = [b"medbill.envelope.v1", practice.encode(), purpose.encode(), context.encode(), str(version).encode()]
+    return b"".join(struct.pack(">I", len(part)) + part for part in parts)  # lengths: no two contexts read alike

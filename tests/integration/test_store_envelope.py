@@ -1,0 +1,96 @@
+"""Envelope encryption with data keys in a real PostgreSQL."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from medbill.errors import KeyUnavailable, StoreUnavailable, TamperedData
+from medbill.store.envelope import Envelopes
+from medbill.store.keys import LocalKeyring
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> LocalKeyring:
+    return LocalKeyring(tmp_path / "keyring.json")
+
+
+def test_round_trip_binds_practice_purpose_and_context(database: sa.Engine, keys: LocalKeyring) -> None:
+    envelopes = Envelopes(database, keys)
+    sealed = envelopes.seal("lakeside", "landing", "file:1", b"SMITH*JOHN")
+    assert b"SMITH" not in sealed
+    assert Envelopes(database, keys).open("lakeside", "landing", "file:1", sealed) == b"SMITH*JOHN"
+    assert envelopes.seal("lakeside", "landing", "file:1", b"SMITH*JOHN") != sealed
+    envelopes.seal("hillside", "landing", "file:1", b"")
+    envelopes.seal("lakeside", "quarantine", "file:1", b"")
+    for where in (
+        ("hillside", "landing", "file:1"),
+        ("lakeside", "quarantine", "file:1"),
+        ("lakeside", "landing", "file:2"),
+    ):
+        with pytest.raises(TamperedData):
+            envelopes.open(*where, sealed)
+
+
+def test_every_altered_byte_and_every_truncation_is_noticed(database: sa.Engine, keys: LocalKeyring) -> None:
+    envelopes = Envelopes(database, keys)
+    sealed = envelopes.seal("lakeside", "landing", "c", b"data")
+    for at in range(len(sealed)):
+        with pytest.raises((TamperedData, KeyUnavailable)):
+            envelopes.open("lakeside", "landing", "c", sealed[:at] + bytes([sealed[at] ^ 0x80]) + sealed[at + 1 :])
+        with pytest.raises(TamperedData):
+            envelopes.open("lakeside", "landing", "c", sealed[:at])
+
+
+def test_the_wrong_keyring_opens_nothing_and_makes_no_second_key(
+    database: sa.Engine, keys: LocalKeyring, tmp_path: Path
+) -> None:
+    sealed = Envelopes(database, keys).seal("lakeside", "landing", "c", b"data")
+    other = Envelopes(database, LocalKeyring(tmp_path / "other.json"))
+    with pytest.raises(KeyUnavailable):
+        other.open("lakeside", "landing", "c", sealed)
+    with pytest.raises(KeyUnavailable):
+        other.seal("lakeside", "landing", "c", b"data")
+    with database.connect() as connection:
+        assert connection.scalar(sa.text("SELECT count(*) FROM medbill.data_keys")) == 1
+
+
+def test_an_altered_wrapped_key_is_noticed(database: sa.Engine, keys: LocalKeyring) -> None:
+    sealed = Envelopes(database, keys).seal("lakeside", "landing", "c", b"data")
+    with database.begin() as connection:
+        connection.execute(
+            sa.text("UPDATE medbill.data_keys SET wrapped = set_byte(wrapped, 60, get_byte(wrapped, 60) # 1)")
+        )
+    with pytest.raises(TamperedData):
+        Envelopes(database, keys).open("lakeside", "landing", "c", sealed)
+
+
+def test_rotation_of_data_and_master_keys_keeps_everything_readable(database: sa.Engine, keys: LocalKeyring) -> None:
+    envelopes = Envelopes(database, keys)
+    one = envelopes.seal("lakeside", "landing", "c", b"one")
+    assert envelopes.rotate("lakeside", "landing") == 2
+    two = envelopes.seal("lakeside", "landing", "c", b"two")
+    keys.rotate()
+    assert envelopes.rewrap() == 2
+    with database.connect() as connection:
+        used = connection.scalars(sa.text("SELECT DISTINCT master_key FROM medbill.data_keys")).all()
+    assert used == [keys.current]
+    fresh = Envelopes(database, keys)
+    assert [fresh.open("lakeside", "landing", "c", sealed) for sealed in (one, two)] == [b"one", b"two"]
+
+
+def test_sixteen_first_users_agree_on_one_key(database: sa.Engine, keys: LocalKeyring) -> None:
+    with ThreadPoolExecutor(16) as pool:
+        found = set(pool.map(lambda _: Envelopes(database, keys).data_key("lakeside", "landing"), range(16)))
+    assert len(found) == 1
+
+
+def test_database_down_is_a_typed_error(keys: LocalKeyring) -> None:
+    down = sa.create_engine("postgresql+psycopg2://postgres@127.0.0.1:1/x?connect_timeout=2")
+    with pytest.raises(StoreUnavailable):
+        Envelopes(down, keys).seal("lakeside", "landing", "c", b"data")
