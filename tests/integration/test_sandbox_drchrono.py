@@ -9,7 +9,8 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import pytest
 
-from medbill.sandbox.drchrono import Limits, Sandbox, Server
+from medbill.errors import BadInput, MedbillError
+from medbill.sandbox.drchrono import Limits, Sandbox, Server, serve
 from medbill.sandbox.seed import seed_practice
 
 TODAY = date(2026, 6, 25)
@@ -235,3 +236,13 @@ def test_practice_file_is_read_again_when_replaced(start, state):
     practice["doctors"] = practice["doctors"][:1]
     (state / "practice.json").write_text(json.dumps(practice))
     assert len(api.get("/api/doctors").json()["results"]) == 1
+
+
+def test_a_folder_without_a_practice_says_so(tmp_path):
+    with pytest.raises(BadInput, match="seed"):
+        serve(tmp_path, 0)
+
+
+def test_a_taken_port_says_so(start, state):
+    with pytest.raises(MedbillError, match="port"):
+        serve(state, start().server_address[1])

@@ -162,6 +162,7 @@ class DrChrono:
         return _CAPABILITIES
 
     def close(self) -> None:
+        self._patients.clear()
         self._client.close()
 
     def __enter__(self) -> DrChrono:

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
+from medbill.errors import BadInput, MedbillError
 from medbill.sandbox import wire
 
 PRACTICE_FILE = "practice.json"
@@ -221,7 +222,12 @@ class Sandbox:
     strict_rotation: bool = False
 
     def __post_init__(self) -> None:
-        self.credentials = json.loads((self.folder / CREDENTIALS_FILE).read_text())
+        try:
+            self.credentials = json.loads((self.folder / CREDENTIALS_FILE).read_text())
+        except (OSError, ValueError):
+            raise BadInput(
+                "the state folder has no practice; run `medbill sandbox seed` first", code="SANDBOX_NOT_SEEDED"
+            ) from None
         self.store = Store(self.folder / STATE_FILE)
         self.store.issue(
             "refresh", self.credentials["scope"], 10 * 365 * 86_400, token=self.credentials["refresh_token"]
@@ -670,8 +676,15 @@ class Server(ThreadingHTTPServer):
 
 
 def serve(folder: Path, port: int, limits: Limits | None = None) -> None:
-    """Serve the practice of a state folder until interrupted."""
-    server = Server(Sandbox(folder, limits or Limits()), port)
+    """Serve the practice of a state folder until interrupted.
+
+    Raises BadInput where the folder was not seeded, MedbillError where the port is taken.
+    """
+    sandbox = Sandbox(folder, limits or Limits())
+    try:
+        server = Server(sandbox, port)
+    except OSError:
+        raise MedbillError("the port is taken; choose another with --port", code="SANDBOX_PORT_TAKEN") from None
     try:
         server.serve_forever()
     except KeyboardInterrupt:

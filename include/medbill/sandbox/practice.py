@@ -347,20 +347,31 @@ def planted_kind(remittance_day: date) -> str | None:
     return PLANTED_ROUND.get(business_index(remittance_day) % 20)
 
 
-def generate(seed: int, start: date, days: int = DEFAULT_DAYS, claims: int = DEFAULT_CLAIMS) -> PracticeData:
-    """The practice with about `claims` claims over `days` service days from `start`; the day after them is `today`.
+def generate(
+    seed: int,
+    start: date | None = None,
+    days: int = DEFAULT_DAYS,
+    claims: int = DEFAULT_CLAIMS,
+    *,
+    today: date | None = None,
+) -> PracticeData:
+    """The practice with about `claims` claims over `days` service days from `start`, or up to the day before `today`.
 
     On weekdays; from 4 visits a day on, each day has one denial and one other event in turn, so every kind occurs
     within 30 days of remittances whatever the seed.
     """
     if days < 1 or claims < 0:
         raise ValueError("days must be at least 1 and claims not negative")
+    if start is None:
+        if today is None:
+            raise ValueError("give the first service day, or today")
+        start = today - timedelta(days=days)
+    today = start + timedelta(days=days)
     providers = tuple(
         Provider(7001 + i, npi(f"19920010{i}"), first, last) for i, (first, last) in enumerate(_PROVIDERS)
     )
     patients = tuple(_patient(seed, i) for i in range(max(60, claims // 2)))
     by_payer = {p: [x for x in patients if x.payer == p] for p in PAYERS}
-    today = start + timedelta(days=days)
     visits: list[Visit] = []
     for offset in range(days):
         day = start + timedelta(days=offset)
