@@ -1,0 +1,236 @@
+"""Arrow tables as the data frames Great Expectations sees: the least a suite needs, exact, in plain types.
+
+Money becomes integer cents, dates become integers like 20261130, identifiers become the mere fact that they are there.
+A column that is missing or has not its declared type is left out: the suite's column expectation then closes the gate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from medbill.model.claims import CLAIM_TABLES
+from medbill.model.published import PUBLISHED_CLAIM_TABLES, PUBLISHED_REMITTANCE_TABLES
+from medbill.model.remittances import ERA_TABLES
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Tables = Mapping[str, pa.Table]
+#: String columns whose value, a code of a public code set, an expectation must see. Of any other only its presence.
+_CODES = frozenset({"claim_status", "group_code"})
+
+
+def landing_remittances(tables: Tables) -> pa.Table:
+    """One row per transaction, with the number of reader errors that concern the transaction as a whole."""
+    frame = _plain(tables["remittances"], ERA_TABLES["remittances"])
+    problems = tables["problems"]
+    of_transaction = problems.filter(
+        pc.and_(
+            pc.equal(problems["severity"], "error"),
+            pc.and_(pc.is_null(problems["claim_index"]), pc.is_valid(problems["remittance_index"])),
+        )
+    )
+    counts = {r["values"]: r["counts"] for r in pc.value_counts(of_transaction["remittance_index"]).to_pylist()}
+    indices = tables["remittances"]["remittance_index"].to_pylist()
+    return frame.append_column("reader_errors", pa.array([counts.get(i, 0) for i in indices], pa.int64()))
+
+
+def landing_claims(tables: Tables) -> pa.Table:
+    """One row per claim; remittance_known: its transaction is there."""
+    frame = _plain(tables["claims"], ERA_TABLES["claims"])
+    return frame.append_column("remittance_known", _known(tables, "claims", "remittances", "remittance_index"))
+
+
+def landing_service_lines(tables: Tables) -> pa.Table:
+    """One row per line; claim_known: its claim is there."""
+    frame = _plain(tables["service_lines"], ERA_TABLES["service_lines"])
+    return frame.append_column("claim_known", _known(tables, "service_lines", "claims", "claim_index"))
+
+
+def landing_adjustments(tables: Tables) -> pa.Table:
+    """One row per triplet; line_known also where it is at claim level."""
+    frame = _plain(tables["adjustments"], ERA_TABLES["adjustments"])
+    return frame.append_column("claim_known", _known(tables, "adjustments", "claims", "claim_index")).append_column(
+        "line_known", _known(tables, "adjustments", "service_lines", "line_index")
+    )
+
+
+def landing_provider_adjustments(tables: Tables) -> pa.Table:
+    """One row per pair; remittance_known: its transaction is there."""
+    frame = _plain(tables["provider_adjustments"], ERA_TABLES["provider_adjustments"])
+    return frame.append_column(
+        "remittance_known", _known(tables, "provider_adjustments", "remittances", "remittance_index")
+    )
+
+
+def platform_claims(tables: Tables) -> pa.Table:
+    """One row per billed claim; charge_difference: its charge less the sum of its lines, in cents."""
+    claims, lines = tables["claims"], tables["claim_lines"]
+    frame = _numbered(_plain(claims, CLAIM_TABLES["claims"], coded=("claim_id",)))
+    sums = lines.group_by("claim_id").aggregate([("charge", "sum")])
+    of_lines = dict(zip(sums["claim_id"].to_pylist(), _cents(sums["charge_sum"]).to_pylist(), strict=True))
+    charges = zip(claims["claim_id"].to_pylist(), _cents(claims["charge"]).to_pylist(), strict=True)
+    difference = [None if charge is None else charge - (of_lines.get(claim) or 0) for claim, charge in charges]
+    return frame.append_column("charge_difference", pa.array(difference, pa.int64()))
+
+
+def platform_claim_lines(tables: Tables) -> pa.Table:
+    """One row per billed line; claim_known: its claim is there."""
+    frame = _numbered(_plain(tables["claim_lines"], CLAIM_TABLES["claim_lines"], coded=("claim_id", "line_id")))
+    return frame.append_column("claim_known", _known(tables, "claim_lines", "claims", "claim_id"))
+
+
+def published(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """A published table whole: text as it is, because the suite searches it for identifiers; extra columns kept."""
+    columns: dict[str, pa.ChunkedArray] = {}
+    for name in table.column_names:
+        column = table[name]
+        if name in schema.names and column.type != schema.field(name).type:
+            continue
+        if pa.types.is_list(column.type):
+            column = pc.binary_join(column, " ")
+        columns[name] = column if pa.types.is_string(column.type) else _number(column)
+    return _numbered(pa.table(columns))
+
+
+def published_text(tables: Tables) -> pa.Table:
+    """Every distinct text of the string columns that are neither token nor key, for the search for identifiers."""
+    parts = []
+    for name, table in tables.items():
+        for column in table.column_names:
+            values = table[column]
+            if pa.types.is_list(values.type):
+                values = pc.list_flatten(values)
+            if not _is_text(values.type) or column.endswith(("_token", "_key")):
+                continue
+            parts.append(_long(name, column, "text", values))
+    return pa.concat_tables([_TEXT.empty_table(), *parts])
+
+
+def published_tokens(tables: Tables) -> pa.Table:
+    """Every distinct token with the kind it says it is of and the kind its column should hold."""
+    parts = []
+    for name, table in tables.items():
+        for column in table.column_names:
+            if not column.endswith("_token") or not _is_text(table[column].type):
+                continue
+            part = _long(name, column, "token", table[column])
+            kind = pc.struct_field(pc.extract_regex(part["token"], r"^\[(?P<kind>[A-Z_]+)_[^_]*$"), "kind")
+            expected = pa.array([_TOKEN_KINDS.get(column)] * part.num_rows, pa.string())
+            parts.append(part.append_column("kind", kind).append_column("expected_kind", expected))
+    return pa.concat_tables([_TOKENS.empty_table(), *parts])
+
+
+def _long(table: str, column: str, name: str, values: pa.ChunkedArray) -> pa.Table:
+    distinct = pc.cast(pc.drop_null(pc.unique(values)), pa.string())
+    n = len(distinct)
+    return pa.table(
+        {"table": pa.array([table] * n, pa.string()), "column": pa.array([column] * n, pa.string()), name: distinct}
+    )
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+_TEXT = pa.schema([(c, pa.string()) for c in ("table", "column", "text")])
+_TOKENS = pa.schema([(c, pa.string()) for c in ("table", "column", "token", "kind", "expected_kind")])
+#: The vault kind each published token column holds.
+_TOKEN_KINDS = {
+    "trace_token": "TRACE",
+    "claim_token": "CLAIM",
+    "payer_claim_token": "PAYER_CLAIM",
+    "patient_last_name_token": "PERSON",
+    "patient_first_name_token": "PERSON",
+    "member_token": "MEMBER",
+    "corrected_member_token": "MEMBER",
+    "medical_record_token": "MRN",
+    "authorization_token": "AUTHORIZATION",
+    "original_reference_token": "PAYER_CLAIM",
+    "line_token": "LINE",
+    "reference_token": "REFERENCE",
+    "patient_token": "PATIENT",
+}
+
+#: suite -> frame of it, for the landing gate of remittances and of the practice's claims
+LANDING: dict[str, Callable[[Tables], pa.Table]] = {
+    "landing_remittances": landing_remittances,
+    "landing_claims": landing_claims,
+    "landing_service_lines": landing_service_lines,
+    "landing_adjustments": landing_adjustments,
+    "landing_provider_adjustments": landing_provider_adjustments,
+}
+PLATFORM: dict[str, Callable[[Tables], pa.Table]] = {
+    "platform_claims": platform_claims,
+    "platform_claim_lines": platform_claim_lines,
+}
+#: table -> (suite, declared schema), for the gate before publishing
+PUBLISHED_REMITTANCES: dict[str, tuple[str, pa.Schema]] = {
+    name: ("published_remittance_claims" if name == "claims" else f"published_{name}", schema)
+    for name, schema in PUBLISHED_REMITTANCE_TABLES.items()
+}
+PUBLISHED_CLAIMS: dict[str, tuple[str, pa.Schema]] = {
+    name: (f"published_{name}", schema) for name, schema in PUBLISHED_CLAIM_TABLES.items()
+}
+
+
+def to_pandas(table: pa.Table) -> pd.DataFrame:
+    """Nullable integers and booleans, so that nothing turns into a float."""
+    import pandas as pd
+
+    kinds = {pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}
+    return table.to_pandas(types_mapper=kinds.get)
+
+
+def _plain(table: pa.Table, schema: pa.Schema, coded: tuple[str, ...] = ()) -> pa.Table:
+    """coded: identifiers of which an expectation must see whether two are the same; they become small numbers."""
+    columns = {}
+    for field in schema:
+        if field.name not in table.column_names or table.schema.field(field.name).type != field.type:
+            continue
+        column = table[field.name]
+        if pa.types.is_list(field.type):
+            continue
+        if field.name in coded:
+            codes = column.combine_chunks().dictionary_encode()
+            columns[field.name] = pc.cast(codes.indices, pa.int64())
+        elif not pa.types.is_string(field.type):
+            columns[field.name] = _number(column)
+        elif field.name in _CODES:
+            columns[field.name] = column
+        else:
+            there = pc.fill_null(pc.not_equal(pc.utf8_trim_whitespace(column), ""), False)
+            columns[field.name] = pc.if_else(there, "present", pa.scalar(None, pa.string()))
+    return pa.table(columns)
+
+
+def _number(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    kind = column.type
+    if pa.types.is_decimal(kind):
+        return _cents(column) if kind.scale <= 2 else _scaled(column)
+    if pa.types.is_date(kind):
+        return pc.cast(pc.strftime(column, "%Y%m%d"), pa.int64())
+    return column if pa.types.is_boolean(kind) else pc.cast(column, pa.int64())
+
+
+def _cents(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    return pc.cast(pc.multiply(pc.cast(column, pa.decimal128(20, 2)), pa.scalar(100, pa.decimal128(3, 0))), pa.int64())
+
+
+def _scaled(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Thousandths, for quantities."""
+    return pc.cast(pc.multiply(pc.cast(column, pa.decimal128(21, 3)), pa.scalar(1000, pa.decimal128(4, 0))), pa.int64())
+
+
+def _numbered(table: pa.Table) -> pa.Table:
+    return table.append_column("row", pa.array(range(table.num_rows), pa.int64()))
+
+
+def _known(tables: Tables, child: str, parent: str, key: str) -> pa.ChunkedArray:
+    """Whether each row's parent is there; a null key means: belongs to none, which is for another expectation to judge."""
+    column = tables[child][key]
+    return pc.or_(pc.is_null(column), pc.is_in(column, value_set=tables[parent][key].combine_chunks()))
