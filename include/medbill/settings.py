@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 import yaml
 
 from medbill.errors import PolicyError
 
 _INCLUDE = Path(__file__).resolve().parents[1]
+
+
+def socket_folder(home: Path) -> Path:
+    """Where the embedded PostgreSQL of a home keeps its unix socket: home/postgres, or a short folder in the system's
+    temporary one where that path would pass the 107 bytes a socket's path may have."""
+    folder = home / "postgres"
+    if len(os.fsencode(folder / ".s.PGSQL.5432")) <= 107:
+        return folder
+    return Path(tempfile.gettempdir()) / f"medbill-{hashlib.sha256(os.fsencode(home)).hexdigest()[:12]}"
 
 
 @dataclass(frozen=True)
@@ -48,7 +60,8 @@ class Settings:
         return Settings(
             home=home,
             database_url=e.get(
-                "MEDBILL_DATABASE_URL", f"postgresql+psycopg2://postgres@/medbill?host={home / 'postgres'}"
+                "MEDBILL_DATABASE_URL",
+                f"postgresql+psycopg2://postgres@/medbill?host={quote(str(socket_folder(home)), safe='/')}",
             ),
             objects=e.get("MEDBILL_OBJECTS", str(home / "objects")),
             inbox=e.get("MEDBILL_INBOX", str(home / "inbox")),

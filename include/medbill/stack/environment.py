@@ -1,0 +1,143 @@
+"""One place for every setting of the embedded Airflow: environment variables, nothing else."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from medbill.settings import Settings
+from medbill.stack.files import USERS, Home, Secrets
+from medbill.stack.ports import HOST, Ports
+from medbill.stack.postgres import Postgres
+
+ROOT = Path(__file__).resolve().parents[3]
+#: Of the caller's environment: what a program needs to run, and the settings that are ours to take.
+_KEPT = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR", "OPENBLAS_CORETYPE")
+_OURS = ("MEDBILL_", "AIRFLOW_CONN_")
+
+
+@dataclass(frozen=True)
+class Checkout:
+    """Where the code lies: the folders Airflow reads."""
+
+    root: Path = ROOT
+
+    @property
+    def dags(self) -> Path:
+        return self.root / "dags"
+
+    @property
+    def plugins(self) -> Path:
+        return self.root / "plugins"
+
+    @property
+    def include(self) -> Path:
+        return self.root / "include"
+
+
+def openlineage_transport(events: Path) -> dict[str, object]:
+    """Lineage goes to a local file, through our allow-list of facets, and nowhere else."""
+    return {
+        "type": "transform",
+        "transformer_class": "medbill.lineage.transformer.AllowListTransformer",
+        "transport": {"type": "file", "log_file_path": str(events), "append": True},
+    }
+
+
+def airflow_env(settings: Settings, ports: Ports, checkout: Checkout | None = None) -> dict[str, str]:
+    """The whole environment of Airflow's processes and, through them, of every task."""
+    code = checkout or Checkout()
+    home = Home(settings.home)
+    secrets = Secrets.of(home)
+    postgres = Postgres(home)
+    api = f"http://{HOST}:{ports.api}"
+    options: dict[tuple[str, str], object] = {
+        ("core", "dags_folder"): code.dags,
+        ("core", "plugins_folder"): code.plugins,
+        ("core", "load_examples"): False,
+        ("core", "executor"): "LocalExecutor",
+        # two cores: more tasks at once only make each slower
+        ("core", "parallelism"): 4,
+        ("core", "max_active_tasks_per_dag"): 4,
+        ("core", "fernet_key"): secrets.fernet_key,
+        ("core", "execution_api_server_url"): f"{api}/execution/",
+        ("core", "simple_auth_manager_users"): ",".join(f"{user}:{role}" for user, role in USERS.items()),
+        ("core", "simple_auth_manager_passwords_file"): home.passwords,
+        ("core", "xcom_backend"): "medbill_plugin.xcom.ReferenceXCom",
+        ("core", "hostname_callable"): "medbill.stack.environment.hostname",
+        ("database", "sql_alchemy_conn"): postgres.url("airflow"),
+        ("database", "sql_alchemy_conn_async"): postgres.url("airflow", "asyncpg"),
+        ("api", "host"): HOST,
+        ("api", "port"): ports.api,
+        ("api", "base_url"): api,
+        ("api", "secret_key"): secrets.session_key,
+        ("api", "workers"): 1,
+        ("api_auth", "jwt_secret"): secrets.jwt_secret,
+        ("dag_processor", "parsing_processes"): 1,
+        ("dag_processor", "min_file_process_interval"): 60,
+        ("dag_processor", "refresh_interval"): 60,
+        ("dag_processor", "dag_file_processor_timeout"): 120,
+        ("core", "dagbag_import_timeout"): 90,
+        ("scheduler", "scheduler_health_check_threshold"): 60,
+        # a task whose process died is retried after a minute, not after five
+        ("scheduler", "task_instance_heartbeat_timeout"): 60,
+        ("triggerer", "triggerer_health_check_threshold"): 60,
+        ("dag_processor", "health_check_threshold"): 60,
+        ("logging", "worker_log_server_port"): ports.task_logs,
+        ("logging", "trigger_log_server_port"): ports.trigger_logs,
+        ("logging", "colored_console_log"): False,
+        ("logging", "namespace_levels"): "great_expectations=WARNING",
+        ("usage_data_collection", "enabled"): False,
+        ("openlineage", "namespace"): "medbill",
+        ("openlineage", "transport"): json.dumps(openlineage_transport(home.lineage)),
+        ("openlineage", "execute_in_thread"): True,
+        ("openlineage", "emission_policy"): json.dumps([{"scope": {}, "controls": {"include_source_code": False}}]),
+    }
+    env = {name: value for name, value in os.environ.items() if name in _KEPT or name.startswith(_OURS)}
+    env.update({f"AIRFLOW__{section.upper()}__{key.upper()}": str(value) for (section, key), value in options.items()})
+    env.update(medbill_env(settings))
+    env.update(
+        AIRFLOW_HOME=str(home.airflow),
+        PYTHONPATH=os.pathsep.join((str(code.include), str(code.plugins))),
+        PYTHONUNBUFFERED="1",
+        GX_ANALYTICS_ENABLED="false",
+        DO_NOT_TRACK="1",
+    )
+    if account := home.read("sandbox/credentials.json"):
+        # the sandbox's made-up account, unless the caller's environment brings a real one
+        env.setdefault(
+            "AIRFLOW_CONN_DRCHRONO_LAKESIDE",
+            json.dumps(
+                {
+                    "conn_type": "http",
+                    "host": f"http://{HOST}:{ports.sandbox}",
+                    "login": account["client_id"],
+                    "password": account["client_secret"],
+                    "extra": {"refresh_token": account["refresh_token"]},
+                }
+            ),
+        )
+    env.pop("MEDBILL_ACTOR", None)  # a task acts for nobody
+    return env
+
+
+def medbill_env(settings: Settings) -> dict[str, str]:
+    """The same settings for a child process, with absolute paths."""
+    return {
+        "MEDBILL_HOME": str(settings.home),
+        "MEDBILL_DATABASE_URL": settings.database_url,
+        "MEDBILL_OBJECTS": settings.objects,
+        "MEDBILL_INBOX": settings.inbox,
+        "MEDBILL_REPORTS": str(settings.reports),
+        "MEDBILL_KEYRING": str(settings.keyring),
+        "MEDBILL_POLICIES": str(settings.policies),
+        "MEDBILL_SQL": str(settings.sql),
+        "MEDBILL_GREAT_EXPECTATIONS": str(settings.great_expectations),
+    }
+
+
+def hostname() -> str:
+    """The name task logs are served under; everything of this stack listens on loopback."""
+    return HOST

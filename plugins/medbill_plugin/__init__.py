@@ -1,0 +1,1 @@
+"""What medbill adds to Airflow: the ledger's listener and the XCom backend."""
