@@ -21,6 +21,7 @@ from medbill.audit.ledger import RunContext
 from medbill.audit.verify import verify
 from medbill.pipelines import deidentify, extract, post, receive, report, triage
 from medbill.pipelines.context import Context, Partition
+from medbill.platforms.base import Extraction
 from medbill.sandbox import era, practice
 from medbill.settings import Settings
 from medbill.store.tables import holds, inbox_files, partitions, proposals, quarantine, results
@@ -60,7 +61,10 @@ class World:
         digest = hashlib.sha256()
         for table in (inbox_files, partitions, quarantine, holds, proposals, results):
             clocks = {"created_at", "updated_at", "landed_at", "published_at"}
-            rows = sorted(json.dumps({k: v for k, v in r.items() if k not in clocks}, default=str, sort_keys=True) for r in self.rows(table))
+            rows = sorted(
+                json.dumps({k: v for k, v in r.items() if k not in clocks}, default=str, sort_keys=True)
+                for r in self.rows(table)
+            )
             digest.update("\n".join(rows).encode())
         for zone in ("deid/", "results/"):
             for key in sorted(self.ctx.objects.list(zone)):
@@ -76,8 +80,8 @@ class Source:
     def __init__(self, data: practice.PracticeData) -> None:
         self.data = data
 
-    def extract_claims(self, start: date, end: date) -> dict:
-        return self.data.claim_tables()
+    def extract(self, start: date, end: date) -> Extraction:
+        return Extraction(self.data.claim_tables())
 
 
 @pytest.fixture(scope="module")
@@ -230,7 +234,9 @@ def test_same_name_with_other_content_waits_for_a_person(world: World) -> None:
         ("scan.835", b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n1 0 obj\n", "NOT_X12"),
     ],
 )
-def test_files_that_are_no_remittance_are_quarantined_with_their_reason(world: World, name: str, data: bytes, reason: str) -> None:
+def test_files_that_are_no_remittance_are_quarantined_with_their_reason(
+    world: World, name: str, data: bytes, reason: str
+) -> None:
     world.drop(f"other-{name}", data)
     receive.scan(world.ctx, PRACTICE)
     sha = hashlib.sha256(data).hexdigest()

@@ -18,7 +18,9 @@ def client(ctx: Context, practice: str, connection: Mapping[str, Any]) -> DrChro
     refresh_token. Raises PlatformError where the platform has no adapter or the connection is incomplete."""
     platform = ctx.settings.practice(practice).platform
     if platform != "drchrono":
-        raise PlatformError("there is no adapter for this practice's platform; see docs/platforms.md", code="PLATFORM_UNSUPPORTED")
+        raise PlatformError(
+            "there is no adapter for this practice's platform; see docs/platforms.md", code="PLATFORM_UNSUPPORTED"
+        )
     try:
         credentials = Credentials(connection["login"], connection["password"], connection["refresh_token"])
         base_url = str(connection["host"])

@@ -21,7 +21,13 @@ if TYPE_CHECKING:
 
 #: In the order of the flow.
 DAGS = (
-    "extract_drchrono", "receive_remittances", "deidentify", "post_payments", "triage_denials", "report_denials", "apply_proposals",
+    "extract_drchrono",
+    "receive_remittances",
+    "deidentify",
+    "post_payments",
+    "triage_denials",
+    "report_denials",
+    "apply_proposals",
 )
 #: Files a user brings with `make demo` belong to this practice, which takes any payee.
 OWN_FILES_PRACTICE = "demo"
@@ -33,8 +39,14 @@ class RunFailed(MedbillError):
     code = "RUN_FAILED"
 
 
-def run(airflow: Airflow, settings: Settings, *, era: Sequence[Path] = (), say: Callable[[str], None] = print,
-        timeout: float = 900.0) -> None:
+def run(
+    airflow: Airflow,
+    settings: Settings,
+    *,
+    era: Sequence[Path] = (),
+    say: Callable[[str], None] = print,
+    timeout: float = 900.0,
+) -> None:
     """Drive all pipelines over what is in the inbox and print the summary.
 
     era: the user's own files, copied into the inbox of the practice `demo`. Raises RunFailed, StoreUnavailable.
@@ -80,32 +92,53 @@ def summary(settings: Settings) -> list[str]:
 
 
 def _of_practice(connection: sa.Connection, practice: str) -> list[str]:
-    files = dict(
+    files: dict[str, int] = dict(
         connection.execute(
-            sa.select(inbox_files.c.status, sa.func.count()).where(inbox_files.c.practice == practice).group_by(inbox_files.c.status)
-        ).tuples().all()
+            sa.select(inbox_files.c.status, sa.func.count())
+            .where(inbox_files.c.practice == practice)
+            .group_by(inbox_files.c.status)
+        )
+        .tuples()
+        .all()
     )
     if not files:
         return []
-    counts = connection.execute(
-        sa.select(partitions.c.counts).where(partitions.c.practice == practice, partitions.c.object == "remittances")
-    ).scalars().all()
+    counts = (
+        connection.execute(
+            sa.select(partitions.c.counts).where(
+                partitions.c.practice == practice, partitions.c.object == "remittances"
+            )
+        )
+        .scalars()
+        .all()
+    )
     refused = connection.execute(
-        sa.select(quarantine.c.reason_code, sa.func.count(), sa.func.sum(quarantine.c.claims), sa.func.sum(quarantine.c.paid))
+        sa.select(
+            quarantine.c.reason_code, sa.func.count(), sa.func.sum(quarantine.c.claims), sa.func.sum(quarantine.c.paid)
+        )
         .where(quarantine.c.practice == practice, quarantine.c.status == "open")
-        .group_by(quarantine.c.reason_code).order_by(quarantine.c.reason_code)
+        .group_by(quarantine.c.reason_code)
+        .order_by(quarantine.c.reason_code)
     ).all()
     held = connection.execute(
         sa.select(holds.c.reason_code, sa.func.count(), sa.func.coalesce(sa.func.sum(holds.c.paid), 0))
-        .where(holds.c.practice == practice, holds.c.status == "open").group_by(holds.c.reason_code).order_by(holds.c.reason_code)
+        .where(holds.c.practice == practice, holds.c.status == "open")
+        .group_by(holds.c.reason_code)
+        .order_by(holds.c.reason_code)
     ).all()
     proposed = connection.execute(
         sa.select(proposals.c.kind, sa.func.count(), sa.func.sum(proposals.c.amount))
-        .where(proposals.c.practice == practice).group_by(proposals.c.kind).order_by(proposals.c.kind)
+        .where(proposals.c.practice == practice)
+        .group_by(proposals.c.kind)
+        .order_by(proposals.c.kind)
     ).all()
-    posted = connection.execute(
-        sa.select(results.c.counts).where(results.c.practice == practice, results.c.kind == "postings")
-    ).scalars().all()
+    posted = (
+        connection.execute(
+            sa.select(results.c.counts).where(results.c.practice == practice, results.c.kind == "postings")
+        )
+        .scalars()
+        .all()
+    )
 
     def total(rows: Sequence[dict[str, Any]], key: str) -> int:
         return sum(int(r.get(key, 0)) for r in rows)
@@ -122,7 +155,10 @@ def _of_practice(connection: sa.Connection, practice: str) -> list[str]:
         _line("postings", total(posted, "postings"), money(posted, "paid_posted"), "paid"),
         _line("held for a person", total(posted, "held"), money(posted, "paid_held"), "paid"),
     ]
-    out += [f"    quarantine {code:<24} {n:>5}   {claims:>5} claims {paid:>12,.2f} paid" for code, n, claims, paid in refused]
+    out += [
+        f"    quarantine {code:<24} {n:>5}   {claims:>5} claims {paid:>12,.2f} paid"
+        for code, n, claims, paid in refused
+    ]
     out += [f"    hold       {code:<24} {n:>5}                {paid:>12,.2f} paid" for code, n, paid in held]
     out += [_line(f"proposed {kind.replace('_', ' ')}", n, amount, "") for kind, n, amount in proposed]
     return out

@@ -48,9 +48,13 @@ def extract(ctx: Context, practice: str, platform: str, source: ClaimSource, sta
         details={"from": start.isoformat(), "to": end.isoformat()},
     )
     with ctx.ledger.touch(event) as touch:
-        tables = source.extract_claims(start, end)
-        changed = _land(ctx, practice, tables)
-        touch.note(claims=tables["claims"].num_rows, partitions=len(changed))
+        extracted = source.extract(start, end)
+        changed = _land(ctx, practice, extracted.tables)
+        touch.note(
+            claims=extracted.tables["claims"].num_rows,
+            partitions=len(changed),
+            **{f"refused.{code}": count for code, count in sorted(extracted.refused.items())},
+        )
     with db.transaction(ctx.db) as connection:
         connection.execute(
             insert(watermarks)

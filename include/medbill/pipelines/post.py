@@ -151,7 +151,7 @@ def published_claims(ctx: Context, practice: str, tokens: pa.ChunkedArray) -> di
 def _claims_state(ctx: Context, practice: str) -> str:
     """One hash over everything published of the practice's claims."""
     with db.transaction(ctx.db) as connection:
-        return connection.execute(
+        state: str = connection.execute(
             sa.select(
                 sa.func.md5(
                     sa.func.coalesce(
@@ -168,6 +168,7 @@ def _claims_state(ctx: Context, practice: str) -> str:
                 partitions.c.published_uri.is_not(None),
             )
         ).scalar_one()
+    return state
 
 
 def _quarantined(ctx: Context, partition: Partition) -> dict[str, int]:

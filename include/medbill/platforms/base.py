@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
 from typing import Protocol
@@ -46,14 +46,22 @@ class Receipt:
         }
 
 
+@dataclass(frozen=True)
+class Extraction:
+    """tables: CLAIM_TABLES. refused: claims left out because a record of theirs is unreadable, counted by reason code."""
+
+    tables: dict[str, pa.Table]
+    refused: Mapping[str, int] = field(default_factory=dict)
+
+
 class ClaimSource(Protocol):
     """A platform that can be asked for the claims a practice billed."""
 
     @property
     def name(self) -> str: ...
 
-    def extract_claims(self, start: date, end: date) -> dict[str, pa.Table]:
-        """The tables of medbill.model.claims.CLAIM_TABLES for service dates start..end, both included.
+    def extract(self, start: date, end: date) -> Extraction:
+        """The claims of service dates start..end, both included, and how many were left out for what reason.
 
         Raises PlatformError where the platform does not answer or answers nonsense.
         """

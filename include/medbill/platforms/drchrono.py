@@ -12,7 +12,6 @@ import logging
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import date, timedelta
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -25,7 +24,7 @@ import pyarrow as pa
 
 from medbill.errors import PlatformError, PlatformUnknownOutcome
 from medbill.model.claims import CLAIM_LINES, CLAIMS
-from medbill.platforms.base import Certainty, Operation, Receipt, reference
+from medbill.platforms.base import Certainty, Extraction, Operation, Receipt, reference
 from medbill.platforms.budget import RateBudget
 from medbill.platforms.extraction import ExtractionPolicy
 from medbill.platforms.oauth import Credentials, MemoryTokenStore, Tokens, TokenStore
@@ -104,14 +103,6 @@ _CAPABILITIES = MappingProxyType(
         "refresh_tokens": Operation("POST /o/token/", Certainty.GUESS, "refresh tokens are treated as rotating"),
     }
 )
-
-
-@dataclass(frozen=True)
-class Extraction:
-    """tables: CLAIM_TABLES. refused: claims left out because a record of theirs is unreadable, counted by reason code."""
-
-    tables: dict[str, pa.Table]
-    refused: Mapping[str, int] = field(default_factory=dict)
 
 
 class DrChrono:
