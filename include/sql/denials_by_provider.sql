@@ -1,0 +1,14 @@
+-- Which rendering providers are denied the most dollars?
+-- Reads: facts.
+select
+    rendering_npi,
+    count(*) as denials,
+    count(distinct claim) as claims,
+    sum(denied)::decimal(18, 2) as denied,
+    sum(recoverable)::decimal(18, 2) as recoverable,
+    sum(lost)::decimal(18, 2) as lost,
+    sum(above_expected)::decimal(18, 2) as above_expected,
+    sum(settled)::decimal(18, 2) as settled
+from facts
+group by rendering_npi
+order by sum(denied) desc, rendering_npi
