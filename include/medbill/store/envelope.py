@@ -83,8 +83,11 @@ class Envelopes:
     def rotate(self, practice: str, purpose: str) -> int:
         """Seal under a new data key from now on; returns its version. Older versions still open what they sealed.
 
-        Processes that run already keep sealing under the key they hold until they end.
+        Processes that run already keep sealing under the key they hold until they end. Purpose "index" (the vault's
+        blind index) has one key for good, as another would hide every value from its token: ValueError.
         """
+        if purpose == "index":
+            raise ValueError("the key of a blind index cannot be rotated")
         current, _ = self.data_key(practice, purpose)
         with store_db.transaction(self._db) as connection:
             self._add(connection, practice, purpose, current + 1)
