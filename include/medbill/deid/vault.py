@@ -62,6 +62,10 @@ def _powers() -> np.ndarray:
 _TIMES = _powers()
 
 
+#: The same by character, for one token at a time.
+_WEIGHED = [{letter: int(row[value]) for value, letter in enumerate(ALPHABET)} for row in _TIMES]
+
+
 def check_character(body: str) -> str:
     """The check character of a token body: sum of x^(i+1) times the i-th character, in GF(32).
 
@@ -69,8 +73,8 @@ def check_character(body: str) -> str:
     ones, adjacent or not, are noticed. Longer damage slips through with 1 chance in 32, and is then unknown to the vault.
     """
     value = 0
-    for position, character in enumerate(body):
-        value ^= int(_TIMES[position, ALPHABET.index(character)])
+    for weighed, character in zip(_WEIGHED, body, strict=True):
+        value ^= weighed[character]
     return ALPHABET[value]
 
 

