@@ -118,7 +118,7 @@ def _wanted(originals: Mapping[str, pa.Table], policy: Policy, object_name: str)
                 pairs = table.select([last, first]).drop_null().group_by([last, first]).aggregate([])
                 for pair in zip(pairs[last].to_pylist(), pairs[first].to_pylist(), strict=True):
                     a, b = (" ".join(_WORDS.findall(normalised(name))) for name in pair)
-                    if len(a) > 1 and len(b) > 1 and a != b:
+                    if min(len(a), len(b)) >= _SHORTEST and a != b:
                         wanted.names.setdefault(a, set()).add(b)
     return wanted
 
