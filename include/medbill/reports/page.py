@@ -300,7 +300,7 @@ def _views(tables: dict[str, pa.Table], listed: int) -> dict[str, View]:
             "Denials by group, reason code (CARC) and remark codes (RARC)",
             [
                 Column("Reason", lambda r: code(f"{r['group_code']}-{r['reason_code']}")),
-                Column("Remarks", lambda r: code(r["remark_codes"]) if r["remark_codes"] else "none"),
+                Column("Remarks", lambda r: code(r["remark_codes"]) if r["remark_codes"] else "none", style="codes"),
                 Column("Category", category.cell, style="wide"),
             ],
             tables["by_reason"],

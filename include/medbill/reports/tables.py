@@ -20,8 +20,8 @@ from medbill.errors import PolicyError
 from medbill.model.types import MONEY
 from medbill.reports.exact import percent, shares
 
-#: Percent with one decimal.
-PERCENT = pa.decimal128(7, 1)
+#: Percent with one decimal. Wide, because a rate of wrong amounts (a denial of millions on a charge of a cent) must fit too.
+PERCENT = pa.decimal128(24, 1)
 
 #: What every breakdown says of its group, after the columns that name the group. denials counts denying adjustments, claims counts
 #: distinct claims (one claim may be in several groups). recoverable + lost + above_expected + settled = denied. share is of denied, in percent.
