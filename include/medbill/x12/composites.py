@@ -1,0 +1,128 @@
+"""Procedure identifiers (SVC01 and SVC06): qualifier, code and modifiers out of composite elements."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from medbill.model.types import STRINGS
+from medbill.x12.scan import I64, Bools, Section, string_array
+
+Ints = npt.NDArray[Any]
+
+
+class Procedures:
+    """SVC01 and SVC06 of all lines, split at the component separator of the interchange.
+
+    Where a SVC01 does not contain it but has another sign in third place, that sign is taken for the separator
+    (payers do send such files): `foreign` holds those lines.
+    """
+
+    def __init__(self, section: Section, lines: Ints) -> None:
+        first = section.first[lines]
+        paid = _element(section, first, lines, 1)
+        submitted = _element(section, first, lines, 6)
+        self.paid_rows = np.flatnonzero(section.end[paid] > section.start[paid])
+        self.submitted_rows = np.flatnonzero(section.end[submitted] > section.start[submitted])
+        elements = np.concatenate((paid[self.paid_rows], submitted[self.submitted_rows]))
+        self._place = np.arange(len(elements))
+        if len(self.submitted_rows):
+            order = np.argsort(elements)
+            elements = elements[order]
+            self._place[order] = np.arange(len(elements))
+        self._lines, self._section = len(lines), section
+        starts, ends = section.start[elements], section.end[elements]
+        self.foreign = np.zeros(0, np.int64)
+        if len(elements):
+            self._split(starts, ends)
+
+    def _split(self, starts: Ints, ends: Ints) -> None:
+        octets = self._section.octets
+        marks = np.flatnonzero(octets == self._section.delimiters.component)
+        owner = np.searchsorted(starts, marks, "right") - 1
+        inside = (owner >= 0) & (marks < ends[owner])
+        marks, owner = marks[inside], owner[inside]
+        third = octets[np.minimum(starts + 2, ends - 1)]
+        letter = ((third | 0x20) - ord("a") < 26) | (third - ord("0") < 10)
+        odd = np.flatnonzero((np.bincount(owner, minlength=len(starts)) == 0) & (ends - starts > 3) & ~letter)
+        if len(odd):
+            extra = [np.flatnonzero(octets[starts[i] : ends[i]] == third[i]) + starts[i] for i in odd]
+            marks = np.sort(np.concatenate((marks, *extra)))
+            owner = np.searchsorted(starts, marks, "right") - 1
+            lines = np.empty(len(starts), np.int64)
+            lines[self._place] = np.concatenate((self.paid_rows, self.submitted_rows))
+            self.foreign = np.unique(lines[odd])
+        pieces = np.bincount(owner, minlength=len(starts)) + 1
+        self._first = np.cumsum(pieces) - pieces
+        self._pieces = pieces
+        total = len(starts) + len(marks)
+        offsets = np.empty(2 * total + 2, np.int32)
+        begin, end = offsets[0:-2:2], offsets[1:-1:2]
+        inner = np.arange(len(marks)) + owner + 1
+        begin[self._first], begin[inner] = starts, marks + 1
+        end[self._first + pieces - 1], end[inner - 1] = ends, marks
+        offsets[-2:] = end[-1]
+        valid = np.ones(len(offsets) - 1, np.bool_)
+        valid[0:-1:2], valid[-1] = end > begin, False
+        self._none = total
+        self._filled: Bools = valid[0::2]
+        self._text = string_array(self._section.buffer, offsets, valid)
+
+    def columns(self) -> dict[str, pa.Array]:
+        """procedure_qualifier, procedure_code, modifiers, submitted_code, submitted_modifiers."""
+        if not len(self._place):
+            empty = pa.ListArray.from_arrays(pa.array(np.zeros(self._lines + 1, np.int32)), pa.array([], pa.string()))
+            return {"modifiers": empty, "submitted_modifiers": empty}
+        n = len(self.paid_rows)
+        paid, submitted = self._place[:n], self._place[n:]
+        paid_modifiers, paid_offsets = self._modifiers(paid, self.paid_rows)
+        submitted_modifiers, submitted_offsets = self._modifiers(submitted, self.submitted_rows)
+        wanted = [
+            self._component(paid, self.paid_rows, 0),
+            self._component(paid, self.paid_rows, 1),
+            self._component(submitted, self.submitted_rows, 1),
+            paid_modifiers,
+            submitted_modifiers,
+        ]
+        text = self._text.take(pa.array(np.concatenate(wanted) * 2))
+        cuts = np.cumsum([0, *map(len, wanted)]).tolist()
+        qualifier, code, submitted_code, a, b = (text[i:j] for i, j in zip(cuts[:-1], cuts[1:], strict=True))
+        return {
+            "procedure_qualifier": qualifier,
+            "procedure_code": code,
+            "submitted_code": submitted_code,
+            "modifiers": lists(paid_offsets, a),
+            "submitted_modifiers": lists(submitted_offsets, b),
+        }
+
+    def _component(self, composites: I64, rows: I64, number: int) -> I64:
+        pieces = np.full(self._lines, self._none, np.int64)
+        pieces[rows] = np.where(self._pieces[composites] > number, self._first[composites] + number, self._none)
+        return pieces
+
+    def _modifiers(self, composites: I64, rows: I64) -> tuple[I64, npt.NDArray[np.int32]]:
+        """Pieces 3 to 6 that are not empty, and where each line's begin."""
+        numbers = np.arange(2, 6)
+        pieces = self._first[composites][:, None] + numbers
+        there = self._pieces[composites][:, None] > numbers
+        there &= self._filled[np.where(there, pieces, self._none)]
+        counts = np.zeros(self._lines, np.int64)
+        counts[rows] = there.sum(axis=1)
+        return pieces[there], list_offsets(counts)
+
+
+def list_offsets(counts: Ints) -> npt.NDArray[np.int32]:
+    offsets = np.zeros(len(counts) + 1, np.int32)
+    np.cumsum(counts, out=offsets[1:])
+    return offsets
+
+
+def lists(offsets: npt.NDArray[np.int32], items: pa.Array) -> pa.Array:
+    return pa.Array.from_buffers(STRINGS, len(offsets) - 1, [None, pa.py_buffer(offsets)], children=[items])
+
+
+def _element(section: Section, first: Ints, segments: Ints, number: int) -> Ints:
+    return np.where(section.count[segments] >= number, first + number, section.none)

@@ -1,0 +1,498 @@
+"""The claim, service line and adjustment loops of a section as Arrow tables, with the balance of lines and claims.
+
+Loops follow from the segments that open them: CLP opens a claim, SVC a line of it; LX, PLB, SE and the envelope end
+both. Which loop a segment belongs to is a running count over the openers, and the NM1, REF, DTM or AMT with a given
+qualifier lands in a matrix of slots by loops. All text is taken from the section's bytes in one gather, all amounts are
+parsed in one go, all dates in one; the columns are slices of the results.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from medbill.model.remittances import ADJUSTMENTS, REMITTANCE_CLAIMS, SERVICE_LINES
+from medbill.model.types import MONEY, QUANTITY
+from medbill.x12 import columns, values
+from medbill.x12.codes import CODE, U8, carc_lookup, flags, group_lookup, segment_lookup
+from medbill.x12.columns import CLAIM, LINE, OUTSIDE, Column
+from medbill.x12.composites import Procedures, list_offsets, lists
+from medbill.x12.scan import FIRST, I64, Bools, Section
+
+I32 = npt.NDArray[np.int32]
+Ints = npt.NDArray[Any]
+
+_OPENS = flags("ISA", "GS", "ST", "SE", "GE", "IEA", "LX", "TS3", "TS2", "PLB", "CLP", "SVC")
+_QUALIFIED = flags("NM1", "REF", "DTM", "AMT")
+_CLP, _SVC, _CAS, _LQ, _MIA, _MOA, _ST = (np.uint8(CODE[c]) for c in ("CLP", "SVC", "CAS", "LQ", "MIA", "MOA", "ST"))
+_REVERSAL = b"22"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A problem at a segment of the section; claim and line are ordinals in the section, -1 where it concerns none."""
+
+    segment: int
+    code: str
+    severity: str
+    message: str
+    claim: int = -1
+    line: int = -1
+
+
+@dataclass(frozen=True)
+class Span:
+    """Segments start..end (exclusive) of the section belong to one 835 transaction. implied: it has no ST."""
+
+    start: int
+    end: int
+    remittance_index: int
+    implied: bool = False
+
+
+class _Gather:
+    """Elements that many columns want, fetched together; add() tells where in the result a column will be."""
+
+    def __init__(self) -> None:
+        self.parts: list[Ints] = [np.zeros(0, np.int32)]
+        self.size = 0
+
+    def add(self, elements: Ints) -> slice:
+        self.parts.append(elements)
+        self.size += len(elements)
+        return slice(self.size - len(elements), self.size)
+
+    def elements(self) -> Ints:
+        return np.concatenate(self.parts)
+
+
+@dataclass(frozen=True)
+class _Use:
+    """A column's place in a gather. segments: where each of its values comes from."""
+
+    column: Column
+    at: slice
+    segments: Ints
+
+
+class _Matrix:
+    """Per slot and loop the first segment that fills it, or the section's absent one."""
+
+    def __init__(self, section: Section, slots: int, openers: I64) -> None:
+        self.section, self.loops = section, len(openers)
+        self.segments = np.full((slots, len(openers)), section.size, np.int32)
+        self.segments[0] = openers
+        self.uses: dict[str, _Use] = {}
+
+    def fill(self, slots: Ints, loops: Ints, segments: Ints) -> None:
+        places = slots * self.loops + loops
+        self.segments.reshape(-1)[places[::-1]] = segments[::-1]  # of several the first stays: it is written last
+
+    def prefer(self, alternatives: dict[int, tuple[int, ...]]) -> None:
+        for into, others in alternatives.items():
+            for slot in others:
+                empty = self.segments[into] == self.section.size
+                self.segments[into][empty] = self.segments[slot][empty]
+
+    def ask(self, gather: _Gather, wanted: list[Column]) -> None:
+        """Put the elements of those columns that occur at all into the gather."""
+        if not self.loops:
+            return
+        filled = self.segments.min(axis=1) < self.section.size
+        there = [c for c in wanted if filled[c.slot]]
+        segments = self.segments[[c.slot for c in there]]
+        numbers = np.array([c.element for c in there], np.int32).reshape(-1, 1)
+        elements = self.section.first[segments] + numbers
+        elements[self.section.count[segments] < numbers] = self.section.none
+        for column, row, source in zip(there, elements, segments, strict=True):
+            self.uses[column.name] = _Use(column, gather.add(row), source)
+
+    def arrays(self, wanted: list[Column], source: pa.Array) -> Iterator[tuple[str, pa.Array]]:
+        for column in wanted:
+            use = self.uses.get(column.name)
+            if use is not None:
+                yield column.name, source[use.at]
+
+
+class Loops:
+    """All loops of the 835 transactions of a section.
+
+    first_claim, first_line: claim_index and line_index of the first one. claim_segments: where each claim begins.
+    charge, paid: cents per claim, 0 where unreadable (then `readable` is false).
+    """
+
+    def __init__(self, section: Section, spans: list[Span], first_claim: int, first_line: int) -> None:
+        self.section, self.spans = section, spans
+        self.first_claim, self.first_line = first_claim, first_line
+        self.findings: list[Finding] = []
+        self._text, self._money, self._units, self._days = _Gather(), _Gather(), _Gather(), _Gather()
+        self._find()
+        self._qualify()
+        self._adjust()
+        self._remark()
+        self._read()
+        self._balance()
+        self._check()
+
+    def _find(self) -> None:
+        """Openers, and for any segment the last one before it."""
+        code = _within(self.section, self.spans)
+        opens = _OPENS[code]
+        opener = np.flatnonzero(opens)
+        kind = code[opener]
+        is_claim, is_line = kind == _CLP, kind == _SVC
+        # a line belongs to a claim only where the last opener that is no line is a claim
+        outer = np.maximum.accumulate(np.where(is_line, 0, np.arange(len(opener))))
+        orphans = is_line & ~is_claim[outer]
+        if orphans.any():
+            for segment in opener[orphans].tolist():
+                self._stray(segment, "a service line (SVC) outside of any claim was not read")
+            is_line &= ~orphans
+        self.code = code
+        self.claim_segments, self.line_segments = opener[is_claim], opener[is_line]
+        self.claims, self.lines = len(self.claim_segments), len(self.line_segments)
+        # one entry per opener and, reached as number -1, one for segments before the first
+        self._opener = np.cumsum(opens, dtype=np.int32)
+        self._opener -= 1
+        region = np.full(len(opener) + 1, OUTSIDE, np.int8)
+        region[:-1][is_claim], region[:-1][is_line] = CLAIM, LINE
+        self._region = region
+        self._claim_of = np.cumsum(np.append(is_claim, False), dtype=np.int32) - np.int32(1)
+        self._line_of = np.cumsum(np.append(is_line, False), dtype=np.int32) - np.int32(1)
+        self.line_claim = self._claim_of[:-1][is_line]
+
+    def _stray(self, segment: int, message: str) -> None:
+        self.findings.append(Finding(segment, "SEGMENT_OUT_OF_PLACE", "error", message))
+
+    def _qualify(self) -> None:
+        """Fill the slots, then ask for the elements of every column."""
+        section = self.section
+        rows = np.flatnonzero(_QUALIFIED[self.code])
+        first = section.first[rows]
+        length = section.end[first + np.minimum(section.count[rows], 1)] - section.start[first]
+        numbers = columns.qualifiers(section.delimiters.element)(section.head[rows] & FIRST[np.minimum(length, 8)])
+        opener = self._opener[rows]
+        region = self._region[opener]
+        slot = columns.slots()[region, numbers]
+        self.of_claim = _Matrix(section, len(columns.CLAIM_SLOTS), self.claim_segments)
+        self.of_line = _Matrix(section, len(columns.LINE_SLOTS), self.line_segments)
+        for matrix, here, parent in ((self.of_claim, CLAIM, self._claim_of), (self.of_line, LINE, self._line_of)):
+            at = np.flatnonzero((region == here) & (slot >= 0))
+            matrix.fill(slot[at], parent[opener[at]], rows[at])
+        self.of_claim.prefer(columns.CLAIM_ELSE)
+        self.of_line.prefer(columns.LINE_ELSE)
+        rendering = self.of_claim.segments[columns.RENDERING]
+        qualifier = self._element(rendering, 8)
+        rendering[~values.same_text(section, qualifier, b"XX")] = section.size
+        self.of_claim.ask(self._text, columns.CLAIM_TEXT)
+        self.of_line.ask(self._text, columns.LINE_TEXT)
+        self.of_claim.ask(self._money, columns.CLAIM_MONEY)
+        self.of_line.ask(self._money, columns.LINE_MONEY)
+        self.of_line.ask(self._units, columns.LINE_QUANTITY)
+        self.of_claim.ask(self._days, columns.CLAIM_DATES)
+        self.of_line.ask(self._days, columns.LINE_DATES)
+        self._status = self._element(self.claim_segments, 2)
+
+    def _element(self, segments: Ints, number: Ints | int) -> Ints:
+        section = self.section
+        return np.where(section.count[segments] >= number, section.first[segments] + number, section.none)
+
+    def _adjust(self) -> None:
+        """One row per CAS triplet that is not empty."""
+        section = self.section
+        cas = np.flatnonzero(self.code == _CAS)
+        region = self._region[self._opener[cas]]
+        outside = region == OUTSIDE
+        if outside.any():
+            for segment in cas[outside].tolist():
+                self._stray(segment, "an adjustment (CAS) outside of any claim was not read")
+            cas = cas[~outside]
+        triplets = (section.count[cas] + 1) // 3
+        if len(cas) and (triplets.max() > 1 or triplets.min() < 1):
+            before = np.cumsum(triplets) - triplets
+            cas = np.repeat(cas, triplets)
+            number = (np.arange(len(cas)) - np.repeat(before, triplets)) * 3 + 2
+        else:
+            number = np.full(len(cas), 2)
+        reason, amount, quantity = (self._element(cas, number + i) for i in range(3))
+        length = section.end - section.start
+        filled = (length[reason] > 0) | (length[amount] > 0) | (length[quantity] > 0)
+        if not filled.all():
+            cas, reason, amount, quantity = cas[filled], reason[filled], amount[filled], quantity[filled]
+        opener = self._opener[cas]
+        self.adj_segments, self.adjustments = cas, len(cas)
+        self.adj_claim, self.adj_line = self._claim_of[opener], self._line_of[opener]
+        self.at_line = self._region[opener] == LINE
+        self._group, self._reason = self._element(cas, 1), reason
+        self._adj = (
+            self._text.add(self._group), self._text.add(reason), self._money.add(amount), self._units.add(quantity)
+        )  # fmt: skip
+
+    def _remark(self) -> None:
+        """Remark codes of claims (MIA, MOA) and of lines (LQ)."""
+        section = self.section
+        rows = np.flatnonzero((self.code == _MIA) | (self.code == _MOA))
+        rows = rows[self._region[self._opener[rows]] == CLAIM]
+        numbers = np.where((self.code[rows] == _MIA)[:, None], columns.MIA_REMARKS, columns.MOA_REMARKS)
+        elements = self._element(rows[:, None], numbers)
+        there = section.end[elements] > section.start[elements]
+        parents = np.repeat(self._claim_of[self._opener[rows]], there.sum(axis=1))
+        self._claim_remarks = self._text.add(elements[there]), list_offsets(np.bincount(parents, minlength=self.claims))
+        rows = np.flatnonzero(self.code == _LQ)
+        rows = rows[self._region[self._opener[rows]] == LINE]
+        qualifier, elements = self._element(rows, 1), self._element(rows, 2)
+        there = section.end[elements] > section.start[elements]
+        there &= values.same_text(section, qualifier, b"HE") | values.same_text(section, qualifier, b"RX")
+        parents = self._line_of[self._opener[rows[there]]]
+        self._line_remarks = self._text.add(elements[there]), list_offsets(np.bincount(parents, minlength=self.lines))
+
+    def _read(self) -> None:
+        section = self.section
+        self._strings = section.strings().take(pa.array(self._text.elements().astype(np.int64) * 2))
+        self._cents, self._has_cents, self._bad_cents = values.numbers(section, self._money.elements(), 2)
+        self._count, self._has_count, self._bad_count = values.numbers(section, self._units.elements(), 3)
+        self._day, self._has_day, self._bad_day = values.dates(section, self._days.elements())
+        self.procedures = Procedures(section, self.line_segments)
+        use = self.of_line.uses.get("paid_units")
+        if use is not None:  # absent means one (TR3)
+            absent = ~(self._has_count[use.at] | self._bad_count[use.at])
+            self._count[use.at][absent], self._has_count[use.at][absent] = 1000, True
+
+    def _balance(self) -> None:
+        """Line: SVC02 - CAS = SVC03. Claim: CLP03 - CAS of the claim and its lines = CLP04."""
+        amount, known = self._cents[self._adj[2]], self._has_cents[self._adj[2]]
+        lines = np.flatnonzero(self.at_line)
+        line_sum, line_ok = _sums(amount[lines], known[lines], self.adj_line[lines], self.lines)
+        claim_sum, claim_ok = _sums(amount, known, self.adj_claim, self.claims)
+        charge, charge_ok = self._amount(self.of_line, "charge")
+        paid, paid_ok = self._amount(self.of_line, "paid")
+        self._line_known = line_ok & charge_ok & paid_ok
+        self._line_difference = (charge - line_sum - paid) * self._line_known
+        self._line_balanced = self._line_known & (self._line_difference == 0)
+        self.charge, charge_ok = self._amount(self.of_claim, "charge")
+        self.paid, paid_ok = self._amount(self.of_claim, "paid")
+        self.readable = charge_ok & paid_ok
+        self._claim_known = claim_ok & self.readable
+        self._claim_difference = (self.charge - claim_sum - self.paid) * self._claim_known
+        self._claim_rule = self._claim_known & (self._claim_difference == 0)
+        self._claim_balanced = self._claim_rule.copy()
+        self._claim_balanced[self.line_claim[~self._line_balanced]] = False
+        self._line_sum, self._claim_sum = line_sum, claim_sum
+        self.line_count = np.bincount(self.line_claim, minlength=self.claims).astype(np.int32)
+        self.lines_before = np.concatenate(([0], np.cumsum(self.line_count, dtype=np.int64)))
+        self.adjustments_before = np.concatenate(([0], np.cumsum(np.bincount(self.adj_claim, minlength=self.claims))))
+        self.line_number = (np.arange(1, self.lines + 1) - self.lines_before[self.line_claim]).astype(np.int32)
+
+    def _amount(self, matrix: _Matrix, name: str) -> tuple[I64, Bools]:
+        use = matrix.uses.get(name)
+        if use is None:
+            return np.zeros(matrix.loops, np.int64), np.zeros(matrix.loops, np.bool_)
+        return self._cents[use.at], self._has_cents[use.at]
+
+    def at(self, segment: int) -> tuple[int, int]:
+        """Claim and line (ordinals in the section) the segment is in, -1 for none."""
+        opener = self._opener[segment]
+        region = self._region[opener]
+        return (
+            int(self._claim_of[opener]) if region != OUTSIDE else -1,
+            int(self._line_of[opener]) if region == LINE else -1,
+        )
+
+    def number(self, line: int) -> int | None:
+        """Number of a line (ordinal in the section, or -1) within its claim."""
+        return int(self.line_number[line]) if line >= 0 else None
+
+    # --- problems -------------------------------------------------------------------------------------------------
+
+    def _check(self) -> None:
+        for line in np.flatnonzero(~self._line_balanced & self._line_known).tolist():
+            self._at_line(line, "LINE_UNBALANCED", "error", "SVC02 less the line's adjustments is not SVC03")
+        for claim in np.flatnonzero(~self._claim_rule & self._claim_known).tolist():
+            self._at_claim(claim, "CLAIM_UNBALANCED", "error", "CLP03 less all adjustments of the claim is not CLP04")
+        self._check_columns()
+        self._check_adjustments()
+        for line in self.procedures.foreign.tolist():
+            message = "SVC01 or SVC06 uses another component separator than ISA16 declares; it was read all the same"
+            self._at_line(line, "COMPONENT_SEPARATOR", "warning", message)
+        inside = np.zeros(self.section.size, np.bool_)
+        unknown = np.flatnonzero(self.section.code == 0)
+        for span in self.spans if len(unknown) else ():
+            inside[span.start : span.end] = True
+        for segment in unknown[inside[unknown]].tolist():
+            message = "the segment's id is not one of the 835; the segment was not read"
+            self.findings.append(Finding(segment, "UNKNOWN_SEGMENT", "warning", message))
+
+    def _check_columns(self) -> None:
+        gathers = (
+            (columns.CLAIM_MONEY, columns.LINE_MONEY, self._has_cents, self._bad_cents),
+            ([], columns.LINE_QUANTITY, self._has_count, self._bad_count),
+            (columns.CLAIM_DATES, columns.LINE_DATES, self._has_day, self._bad_day),
+        )
+        for of_claim, of_line, has, bad in gathers:
+            any_bad = bad.any()
+            for matrix, wanted, report in (
+                (self.of_claim, of_claim, self._at_claim),
+                (self.of_line, of_line, self._at_line),
+            ):
+                for column in wanted:
+                    use = matrix.uses.get(column.name)
+                    if use is None or not (any_bad or column.required):
+                        continue
+                    for row in np.flatnonzero(bad[use.at]).tolist():
+                        report(row, *_unreadable(has is self._has_day, column), segment=int(use.segments[row]))
+                    if column.required:
+                        for row in np.flatnonzero(~has[use.at] & ~bad[use.at]).tolist():
+                            report(row, "AMOUNT_MISSING", "error", f"{column.label} is empty")
+        ids = self._element(self.claim_segments, 1)
+        for row in np.flatnonzero(self.section.end[ids] == self.section.start[ids]).tolist():
+            self._at_claim(row, "CLAIM_ID_MISSING", "error", "CLP01 is empty")
+
+    def _check_adjustments(self) -> None:
+        section = self.section
+        for elements, lookup, code, what in (
+            (self._reason, carc_lookup(), "UNKNOWN_CARC", "claim adjustment reason code"),
+            (self._group, group_lookup(), "UNKNOWN_GROUP_CODE", "claim adjustment group code"),
+        ):
+            start = section.start[elements]
+            length = section.end[elements] - start
+            known = lookup(section.eight(start) & FIRST[np.minimum(length, 8)]) > 0
+            for row in np.flatnonzero(~known).tolist():
+                if length[row]:
+                    self._at_adjustment(row, code, "warning", f"the {what} is not in the list of valid codes")
+                else:
+                    self._at_adjustment(row, "ADJUSTMENT_INCOMPLETE", "warning", f"the {what} is empty")
+        amount, quantity = self._adj[2], self._adj[3]
+        for row in np.flatnonzero(~self._has_cents[amount]).tolist():
+            if self._bad_cents[amount][row]:
+                message = "the adjustment's amount is no exact number of cents"
+                self._at_adjustment(row, "AMOUNT_UNREADABLE", "error", message)
+            else:
+                self._at_adjustment(row, "AMOUNT_MISSING", "error", "the adjustment has no amount")
+        for row in np.flatnonzero(self._bad_count[quantity]).tolist():
+            self._at_adjustment(row, "QUANTITY_UNREADABLE", "warning", "the adjustment's quantity is no number")
+
+    def _at_claim(self, claim: int, code: str, severity: str, message: str, segment: int | None = None) -> None:
+        where = int(self.claim_segments[claim]) if segment is None else segment
+        self.findings.append(Finding(where, code, severity, message, claim))
+
+    def _at_line(self, line: int, code: str, severity: str, message: str, segment: int | None = None) -> None:
+        where = int(self.line_segments[line]) if segment is None else segment
+        self.findings.append(Finding(where, code, severity, message, int(self.line_claim[line]), line))
+
+    def _at_adjustment(self, row: int, code: str, severity: str, message: str) -> None:
+        claim, line = int(self.adj_claim[row]), int(self.adj_line[row]) if self.at_line[row] else -1
+        self.findings.append(Finding(int(self.adj_segments[row]), code, severity, message, claim, line))
+
+    # --- tables ---------------------------------------------------------------------------------------------------
+
+    def tables(self, broken: Ints) -> tuple[pa.Table, pa.Table, pa.Table]:
+        """claims, service_lines, adjustments. broken: claims (ordinals in the section) inside of which the file ends."""
+        claims, lines = self.claims, self.lines
+        everything = np.ones(max(claims, lines), np.bool_)
+        complete = everything[:claims].copy()
+        complete[broken] = False
+        computed = values.decimals(
+            np.concatenate((self._claim_sum, self._claim_difference, self._line_sum, self._line_difference)),
+            np.concatenate((everything[:claims], self._claim_known, everything[:lines], self._line_known)),
+            MONEY,
+        )
+        cuts = np.cumsum([claims, claims, lines, lines]).tolist()
+        money = values.decimals(self._cents, self._has_cents, MONEY)
+        quantity = values.decimals(self._count, self._has_count, QUANTITY)
+        days = values.date_array(self._day, self._has_day)
+        starts = np.array([s.start for s in self.spans], np.int64)
+        owners = np.array([s.remittance_index for s in self.spans], np.int32)
+        remittance = owners[np.searchsorted(starts, self.claim_segments, "right") - 1] if claims else owners[:0]
+        first_claim, first_line = np.int32(self.first_claim), np.int32(self.first_line)
+        of_claims = {
+            "remittance_index": pa.array(remittance),
+            "claim_index": pa.array(np.arange(claims, dtype=np.int32) + first_claim),
+            "remark_codes": lists(self._claim_remarks[1], self._strings[self._claim_remarks[0]]),
+            "is_reversal": pa.array(values.same_text(self.section, self._status, _REVERSAL)),
+            "line_count": pa.array(self.line_count),
+            "adjustment_total": computed[: cuts[0]],
+            "balance_difference": computed[cuts[0] : cuts[1]],
+            "balanced": pa.array(self._claim_balanced),
+            "complete": pa.array(complete),
+            **dict(self.of_claim.arrays(columns.CLAIM_TEXT, self._strings)),
+            **dict(self.of_claim.arrays(columns.CLAIM_MONEY, money)),
+            **dict(self.of_claim.arrays(columns.CLAIM_DATES, days)),
+        }
+        of_lines = {
+            "remittance_index": pa.array(remittance[self.line_claim]),
+            "claim_index": pa.array(self.line_claim + first_claim),
+            "line_index": pa.array(np.arange(lines, dtype=np.int32) + first_line),
+            "line_number": pa.array(self.line_number),
+            "remark_codes": lists(self._line_remarks[1], self._strings[self._line_remarks[0]]),
+            "adjustment_total": computed[cuts[1] : cuts[2]],
+            "balance_difference": computed[cuts[2] :],
+            "balanced": pa.array(self._line_balanced),
+            **self.procedures.columns(),
+            **dict(self.of_line.arrays(columns.LINE_TEXT, self._strings)),
+            **dict(self.of_line.arrays(columns.LINE_MONEY, money)),
+            **dict(self.of_line.arrays(columns.LINE_QUANTITY, quantity)),
+            **dict(self.of_line.arrays(columns.LINE_DATES, days)),
+        }
+        group, reason, amount, number = self._adj
+        of_adjustments = {
+            "remittance_index": pa.array(remittance[self.adj_claim]),
+            "claim_index": pa.array(self.adj_claim + first_claim),
+            "line_index": pa.array(self.adj_line + first_line, mask=~self.at_line),
+            "group_code": self._strings[group],
+            "reason_code": self._strings[reason],
+            "amount": money[amount],
+            "quantity": quantity[number],
+        }
+        return (
+            _table(REMITTANCE_CLAIMS, of_claims, claims),
+            _table(SERVICE_LINES, of_lines, lines),
+            _table(ADJUSTMENTS, of_adjustments, self.adjustments),
+        )
+
+
+def _within(section: Section, spans: list[Span]) -> U8:
+    """Segment numbers with 0 outside of the spans; a span without ST begins with one."""
+    if len(spans) == 1 and spans[0].start == 0 and spans[0].end == section.size and not spans[0].implied:
+        return section.code
+    code = np.zeros(section.size, np.uint8)
+    for span in spans:
+        code[span.start : span.end] = section.code[span.start : span.end]
+        if span.implied and code[span.start] not in (_CLP, _SVC):
+            code[span.start] = _ST
+    return code
+
+
+def _sums(amounts: I64, known: Bools, owners: I32, n: int) -> tuple[I64, Bools]:
+    """Sum per owner of rows that are in order of their owners, and whether all its rows were known."""
+    after = np.cumsum(np.bincount(owners, minlength=n))
+    before = np.concatenate(([0], after[:-1])) if n else after
+    running = np.concatenate(([0], np.cumsum(amounts)))
+    ok = np.ones(n, np.bool_)
+    ok[owners[~known]] = False
+    return running[after] - running[before], ok
+
+
+def _unreadable(is_date: bool, column: Column) -> tuple[str, str, str]:
+    if is_date:
+        return "DATE_UNREADABLE", "warning", f"the date of {column.label} is no day of the calendar (CCYYMMDD)"
+    if column in columns.LINE_QUANTITY:
+        return "QUANTITY_UNREADABLE", "warning", f"{column.label} is no number"
+    return "AMOUNT_UNREADABLE", "error", f"{column.label} is no exact number of cents"
+
+
+def _table(schema: pa.Schema, filled: dict[str, pa.Array], rows: int) -> pa.Table:
+    empty: dict[pa.DataType, pa.Array] = {}
+    arrays = []
+    for item in schema:
+        array = filled.get(item.name)
+        if array is None:
+            if item.type not in empty:
+                empty[item.type] = pa.nulls(rows, item.type)
+            array = empty[item.type]
+        arrays.append(array)
+    return pa.Table.from_arrays(arrays, schema=schema)
