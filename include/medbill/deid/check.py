@@ -61,9 +61,11 @@ class _Wanted:
         if len(form) < _SHORTEST:
             return
         self.whole.setdefault(form, kind)
-        words = tuple(_WORDS.findall(form))
+        if not personal or len(form) < _SPECIFIC or form.isalpha():
+            return
+        words = (form,) if form.isalnum() else tuple(_WORDS.findall(form))
         letters = "".join(words)
-        if personal and len(letters) >= _SPECIFIC and any(c.isdigit() for c in letters):
+        if len(letters) >= _SPECIFIC and not letters.isalpha():
             self.specific.setdefault(words, kind)
             self.longest = max(self.longest, len(words))
 
@@ -100,7 +102,7 @@ def _wanted(originals: Mapping[str, pa.Table], policy: Policy, object_name: str)
         rules = policy.rules[object_name].get(table_name, {})
         for name in table.column_names:
             rule = rules.get(name)
-            if rule is None or rule.action == "keep":
+            if rule is None or rule.action == "keep" or name.endswith("_key"):  # a key is a position, no identifier
                 continue
             kind = rule.kind or name
             values = table[name]
@@ -124,9 +126,9 @@ def _wanted(originals: Mapping[str, pa.Table], policy: Policy, object_name: str)
 
 
 def _search(column: str, cells: Mapping[str, int], kept: set[str], wanted: _Wanted) -> Iterator[tuple[str, int]]:
-    wrong = []
+    wrong, keys = [], column.endswith("_key")
     for text, count in cells.items():
-        if is_token(text) or (column.endswith("_key") and _KEY.fullmatch(text)):
+        if (text.startswith("[") and is_token(text)) or (keys and _KEY.fullmatch(text)):
             continue
         if text in kept:
             for kind in _in_public(text, wanted):
@@ -145,7 +147,7 @@ def _search(column: str, cells: Mapping[str, int], kept: set[str], wanted: _Want
             kinds.add(wanted.whole[form])
         if not kinds and column.endswith("_token"):
             kinds.add("NOT_A_TOKEN")
-        if not kinds and column.endswith("_key"):
+        if not kinds and keys:
             kinds.add("NOT_A_KEY")
         for kind in kinds:
             yield kind, count
