@@ -10,7 +10,7 @@ select
     coalesce(sum(f.denied), 0)::decimal(18, 2) as denied,
     coalesce(sum(f.recoverable), 0)::decimal(18, 2) as recoverable,
     coalesce(sum(f.lost), 0)::decimal(18, 2) as lost,
-    coalesce(sum(f.above_expected), 0)::decimal(18, 2) as above_expected,
+    coalesce(sum(f.not_owed), 0)::decimal(18, 2) as not_owed,
     coalesce(sum(f.settled), 0)::decimal(18, 2) as settled
 from buckets b
 left join facts f on f.age_days between b.first_day and b.last_day

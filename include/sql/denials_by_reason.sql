@@ -10,7 +10,7 @@ select
     sum(denied)::decimal(18, 2) as denied,
     sum(recoverable)::decimal(18, 2) as recoverable,
     sum(lost)::decimal(18, 2) as lost,
-    sum(above_expected)::decimal(18, 2) as above_expected,
+    sum(not_owed)::decimal(18, 2) as not_owed,
     sum(settled)::decimal(18, 2) as settled
 from facts
 group by group_code, reason_code, remark_codes, category

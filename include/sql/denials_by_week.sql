@@ -12,7 +12,7 @@ denied as (
         sum(denied) as denied,
         sum(recoverable) as recoverable,
         sum(lost) as lost,
-        sum(above_expected) as above_expected,
+        sum(not_owed) as not_owed,
         sum(settled) as settled
     from facts
     group by week
@@ -34,7 +34,7 @@ select
     coalesce(d.denied, 0)::decimal(18, 2) as denied,
     coalesce(d.recoverable, 0)::decimal(18, 2) as recoverable,
     coalesce(d.lost, 0)::decimal(18, 2) as lost,
-    coalesce(d.above_expected, 0)::decimal(18, 2) as above_expected,
+    coalesce(d.not_owed, 0)::decimal(18, 2) as not_owed,
     coalesce(d.settled, 0)::decimal(18, 2) as settled,
     coalesce(a.claims_remitted, 0) as claims_remitted,
     coalesce(a.initially_denied_claims, 0) as initially_denied_claims

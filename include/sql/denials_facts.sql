@@ -1,7 +1,8 @@
 -- Where does each denial of the period stand on the as-of date? One row per denial; all tables of the report sum these rows.
 -- standing: paid_since, denied_again, reversed_since (settled: no longer to be worked), open (recoverable, in time),
--- expired (was recoverable, deadline passed), not_recoverable. recoverable + lost + above_expected + settled = denied on every row:
--- triage values what can be won at the expected payment; the charge above it was never to be had, so it is not lost.
+-- expired (was recoverable, deadline passed), duplicate, not_recoverable. recoverable + lost + not_owed + settled = denied on every row:
+-- triage values what can be won at the expected payment; the charge above it is not owed, so it is not lost. Nor is a duplicate:
+-- its dollars are those of the original claim, counted there.
 -- Reads: denials, answers, lines (service lines of the remittances, may be empty). Parameters: start, end, as_of.
 with dated as (
     select
@@ -76,6 +77,7 @@ standing as (
             when coalesce(pl.paid, pc.paid, 0) > 0 then 'paid_since'
             when rp.denial_key is not null then 'denied_again'
             when rv.denial_key is not null then 'reversed_since'
+            when p.recoverable <= 0 and p.category = 'duplicate' then 'duplicate'
             when p.recoverable <= 0 then 'not_recoverable'
             when p.deadline < $as_of then 'expired'
             else 'open'
@@ -110,7 +112,7 @@ select
     recoverable as recoverable_when_denied,
     (case when standing = 'open' then recoverable else 0 end)::decimal(18, 2) as recoverable,
     (case when standing = 'not_recoverable' then denied when standing = 'expired' then recoverable else 0 end)::decimal(18, 2) as lost,
-    (case when standing in ('open', 'expired') then denied - recoverable else 0 end)::decimal(18, 2) as above_expected,
+    (case when standing = 'duplicate' then denied when standing in ('open', 'expired') then denied - recoverable else 0 end)::decimal(18, 2) as not_owed,
     (case when standing in ('paid_since', 'denied_again', 'reversed_since') then denied else 0 end)::decimal(18, 2) as settled,
     (case when standing = 'expired' then recoverable else 0 end)::decimal(18, 2) as lost_deadline_passed,
     (case when standing = 'open' and deadline between $as_of and $as_of::date + 14 then recoverable else 0 end)::decimal(18, 2) as due_soon

@@ -23,7 +23,7 @@ from (
         coalesce(sum(lost), 0)::decimal(18, 2) as lost,
         coalesce(sum(lost_deadline_passed), 0)::decimal(18, 2) as lost_deadline_passed,
         coalesce(sum(lost - lost_deadline_passed), 0)::decimal(18, 2) as lost_not_recoverable,
-        coalesce(sum(above_expected), 0)::decimal(18, 2) as above_expected,
+        coalesce(sum(not_owed), 0)::decimal(18, 2) as not_owed,
         coalesce(sum(settled), 0)::decimal(18, 2) as settled,
         coalesce(sum(recoverable_when_denied), 0)::decimal(18, 2) as recoverable_when_denied
     from facts

@@ -7,7 +7,7 @@ select
     sum(lost)::decimal(18, 2) as lost,
     sum(lost - lost_deadline_passed)::decimal(18, 2) as lost_not_recoverable,
     sum(lost_deadline_passed)::decimal(18, 2) as lost_deadline_passed,
-    sum(above_expected)::decimal(18, 2) as above_expected,
+    sum(not_owed)::decimal(18, 2) as not_owed,
     sum(settled)::decimal(18, 2) as settled
 from facts
 group by category

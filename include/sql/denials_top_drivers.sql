@@ -21,7 +21,7 @@ select
     sum(f.denied)::decimal(18, 2) as denied,
     sum(f.recoverable)::decimal(18, 2) as recoverable,
     sum(f.lost)::decimal(18, 2) as lost,
-    sum(f.above_expected)::decimal(18, 2) as above_expected,
+    sum(f.not_owed)::decimal(18, 2) as not_owed,
     sum(f.settled)::decimal(18, 2) as settled,
     o.actions
 from facts f

@@ -19,6 +19,8 @@ from medbill.errors import BadInput, StoreUnavailable
 from medbill.reports import denials as report
 from medbill.reports import tables, words
 from medbill.reports.denials import ReportPaths
+from medbill.rules import carc
+from medbill.settings import Settings
 
 _spec = importlib.util.spec_from_file_location("reports_rows", Path(__file__).parents[1] / "reports_rows.py")
 assert _spec and _spec.loader
@@ -152,7 +154,7 @@ def test_age_counts_from_payment_date_to_as_of(tmp_path: Path, age: int, bucket:
     assert [r["age"] for r in found if r["denials"]] == [bucket]
 
 
-def test_recoverable_lost_above_expected_and_settled(tmp_path: Path) -> None:
+def test_recoverable_lost_not_owed_and_settled(tmp_path: Path) -> None:
     claims = [claim(f"{c}.1", D1) for c in "abcdef"] + [claim("d.2", D2, paid=62)]
     made = build(
         tmp_path,
@@ -170,7 +172,7 @@ def test_recoverable_lost_above_expected_and_settled(tmp_path: Path) -> None:
     assert (f["recoverable"], f["recoverable_claims"]) == ("167.00", 3)
     assert (f["due_soon"], f["due_soon_claims"]) == ("117.00", 2)
     assert (f["lost"], f["lost_deadline_passed"], f["lost_not_recoverable"]) == ("162.00", "62.00", "100.00")
-    assert (f["above_expected"], f["settled"], f["recoverable_when_denied"]) == ("171.00", "100.00", "291.00")
+    assert (f["not_owed"], f["settled"], f["recoverable_when_denied"]) == ("171.00", "100.00", "291.00")
     (row,) = table(made, "recoverable_by_category")
     assert (row["recoverable"], row["lost"], row["recoverable_share"]) == (money(167), money(162), Decimal("27.8"))
 
@@ -212,7 +214,9 @@ def test_denied_later_for_another_reason_leaves_the_first_open(tmp_path: Path) -
     # A resubmission that bounces as a duplicate says nothing about the first denial.
     again = denial("a.2", D2, 100, 0, group_code="OA", reason_code="18", category="duplicate")
     made = build(tmp_path, [denial("a.1", D1), again], [claim("a.1", D1), claim("a.2", D2)])
-    assert (figures(made)["recoverable"], figures(made)["lost"]) == ("100.00", "100.00")
+    f = figures(made)
+    # and a duplicate's dollars are those of the first claim: neither recoverable nor lost once more
+    assert (f["recoverable"], f["lost"], f["not_owed"]) == ("100.00", "0.00", "100.00")
 
 
 def test_reversed_denial_is_settled_but_a_reversed_payment_settles_nothing(tmp_path: Path) -> None:
@@ -445,7 +449,7 @@ def test_csv_parquet_html_and_summary_say_the_same(tmp_path: Path) -> None:
             assert cells[first] == f"{row['denials']:,}"
             assert cells[first + 2] == f"${row['denied']:,.2f}"
             assert cells[first + 3] == f"{row['share']}%"
-            assert cells[-4:] == [f"${row[m]:,.2f}" for m in ("recoverable", "lost", "above_expected", "settled")]
+            assert cells[-4:] == [f"${row[m]:,.2f}" for m in ("recoverable", "lost", "not_owed", "settled")]
     head = table(made, "headline")[0]
     for name, value in figures(made).items():
         assert value == (f"{head[name]:f}" if isinstance(head[name], Decimal) else head[name])
@@ -505,6 +509,8 @@ def test_csv_cells_are_never_formulas(tmp_path: Path, name: str) -> None:
 
 
 def test_every_action_and_category_has_own_words() -> None:
-    assert len(words.ACTIONS) == 18
+    assert set(words.ACTIONS) == set(carc.ACTIONS)
+    known = {reason.category for reason in carc.load(Settings.from_env().policies).reasons.values()}
+    assert known <= set(words.CATEGORIES)
     assert all(text.endswith(".") for _, text in words.ACTIONS.values())
     assert words.category("something_new") == "Something new" and words.action_text("something_new") == "Something new."

@@ -15,11 +15,11 @@ from markupsafe import Markup
 from medbill.reports.exact import dollars, percentage, short_dollars
 
 #: CSS classes of the four parts of a denied amount, in the order they are drawn.
-PARTS = ("recoverable", "lost", "above", "settled")
+PARTS = ("recoverable", "lost", "not-owed", "settled")
 PART_NAMES = {
     "recoverable": "recoverable",
     "lost": "lost",
-    "above": "above expected payment",
+    "not-owed": "not owed",
     "settled": "settled since",
 }
 _WIDTH = 560

@@ -179,7 +179,7 @@ def _notes(head: Row) -> list[str]:
 
 
 def _bar(row: Row, label: str, name: str) -> Bar:
-    return Bar(label, (row["recoverable"], row["lost"], row["above_expected"], row["settled"]), name)
+    return Bar(label, (row["recoverable"], row["lost"], row["not_owed"], row["settled"]), name)
 
 
 def _driver_name(row: Row) -> str:
@@ -237,7 +237,7 @@ def _measures(maximum: Decimal) -> list[Column]:
         Column("", lambda row: charts.cell_bar(_bar(row, "", "of it"), maximum), style="bar"),
         _money("recoverable"),
         _money("lost"),
-        _money("above_expected", "Above expected"),
+        _money("not_owed", "Not owed"),
         _money("settled"),
     ]
 
@@ -253,13 +253,13 @@ def _breakdown(name: str, caption: str, keys: Sequence[Column], table: pa.Table,
     if rest:
         summed = {
             m: sum((r[m] for r in rest if r[m] is not None), Decimal(0))
-            for m in ("denied", "share", "recoverable", "lost", "above_expected", "settled")
+            for m in ("denied", "share", "recoverable", "lost", "not_owed", "settled")
         }
         summed |= {"denials": sum(r["denials"] for r in rest), "claims": None}
         label = f"{len(rest)} others"
         cells.append([label, *[""] * (len(keys) - 1), *(c.cell(summed) for c in columns[len(keys) :])])
         note = f"All {len(rows)} rows are in csv/{name}.csv and parquet/{name}.parquet."
-    whole = {m: total(table, m) for m in ("denials", "denied", "recoverable", "lost", "above_expected", "settled")}
+    whole = {m: total(table, m) for m in ("denials", "denied", "recoverable", "lost", "not_owed", "settled")}
     share = "100.0%" if whole["denied"] else percentage(None)
     footer = [
         "Total",
@@ -271,7 +271,7 @@ def _breakdown(name: str, caption: str, keys: Sequence[Column], table: pa.Table,
         "",
         dollars(whole["recoverable"]),
         dollars(whole["lost"]),
-        dollars(whole["above_expected"]),
+        dollars(whole["not_owed"]),
         dollars(whole["settled"]),
     ]
     return View(name, caption, columns, cells, footer, note)
@@ -398,7 +398,7 @@ def _weeks(table: pa.Table) -> View:
         Column("Share", lambda r: percentage(r["share"]), True, "wide"),
         _money("recoverable"),
         _money("lost"),
-        _money("above_expected", "Above expected"),
+        _money("not_owed", "Not owed"),
         _money("settled"),
         Column("Remitted", lambda r: count(r["claims_remitted"]), True, "wide"),
         Column("Denied first", lambda r: count(r["initially_denied_claims"]), True, "wide"),
@@ -410,7 +410,7 @@ def _weeks(table: pa.Table) -> View:
         "",
         dollars(total(table, "denied")),
         "100.0%" if total(table, "denied") else percentage(None),
-        *(dollars(total(table, m)) for m in ("recoverable", "lost", "above_expected", "settled")),
+        *(dollars(total(table, m)) for m in ("recoverable", "lost", "not_owed", "settled")),
         count(total(table, "claims_remitted")),
         count(total(table, "initially_denied_claims")),
         "",
@@ -429,7 +429,7 @@ def _recoverable(table: pa.Table) -> View:
         _money("lost", style="wide"),
         _money("lost_not_recoverable", "Not recoverable"),
         _money("lost_deadline_passed", "Deadline passed"),
-        _money("above_expected", "Above expected", "wide"),
+        _money("not_owed", "Not owed", "wide"),
         _money("settled"),
     ]
     denied, recoverable = total(table, "denied"), total(table, "recoverable")
@@ -440,7 +440,7 @@ def _recoverable(table: pa.Table) -> View:
         percentage(recoverable * 100 / denied) if denied else percentage(None),
         *(
             dollars(total(table, m))
-            for m in ("due_soon", "lost", "lost_not_recoverable", "lost_deadline_passed", "above_expected", "settled")
+            for m in ("due_soon", "lost", "lost_not_recoverable", "lost_deadline_passed", "not_owed", "settled")
         ),
     ]
     cells = [[c.cell(r) for c in columns] for r in table.to_pylist()]

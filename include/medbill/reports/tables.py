@@ -24,7 +24,7 @@ from medbill.reports.exact import percent, shares
 PERCENT = pa.decimal128(24, 1)
 
 #: What every breakdown says of its group, after the columns that name the group. denials counts denying adjustments, claims counts
-#: distinct claims (one claim may be in several groups). recoverable + lost + above_expected + settled = denied. share is of denied, in percent.
+#: distinct claims (one claim may be in several groups). recoverable + lost + not_owed + settled = denied. share is of denied, in percent.
 MEASURES = [
     pa.field("denials", pa.int64()),
     pa.field("claims", pa.int64()),
@@ -32,7 +32,7 @@ MEASURES = [
     pa.field("share", PERCENT),
     pa.field("recoverable", MONEY),
     pa.field("lost", MONEY),
-    pa.field("above_expected", MONEY),
+    pa.field("not_owed", MONEY),
     pa.field("settled", MONEY),
 ]
 
@@ -63,7 +63,7 @@ REPORT_TABLES: dict[str, pa.Schema] = {
                 "lost",
                 "lost_deadline_passed",
                 "lost_not_recoverable",
-                "above_expected",
+                "not_owed",
                 "settled",
                 "recoverable_when_denied",
             ),
@@ -100,7 +100,7 @@ REPORT_TABLES: dict[str, pa.Schema] = {
                 "lost",
                 "lost_not_recoverable",
                 "lost_deadline_passed",
-                "above_expected",
+                "not_owed",
                 "settled",
             ),
             pa.field("recoverable_share", PERCENT),

@@ -19,9 +19,11 @@ CATEGORIES = {
     "non_covered": "Non-covered service",
     "patient_responsibility": "Patient responsibility",
     "pricing_reduction": "Pricing reduction",
+    "prior_payer_amount": "Prior payer's amount",
     "provider_enrollment": "Provider enrollment",
     "registration_demographic": "Registration",
     "timely_filing": "Timely filing",
+    "unclassified": "Unclassified",
 }
 
 #: action of a denial -> (short name for a table cell, what to do)
@@ -75,6 +77,10 @@ ACTIONS = {
         "Review modifier",
         "Check the code pair and the note. A distinct service: corrected claim with the right modifier. Otherwise propose a write-off.",
     ),
+    "review_reason_code": (
+        "Read the reason code",
+        "The reason code is not in the practice's list: read the payer's text, choose the next step, and have the code added.",
+    ),
     "review_units_or_appeal": (
         "Review units",
         "Compare units and dates with the limit. A slip: corrected claim. Right as billed: appeal with records.",
@@ -84,6 +90,10 @@ ACTIONS = {
     "supply_information": (
         "Supply information",
         "The remark codes name what is missing or wrong: complete it and send a corrected claim.",
+    ),
+    "verify_coverage_or_bill_patient": (
+        "Verify coverage",
+        "Verify the patient's coverage on the service date. Other coverage: bill it. None: bill the patient.",
     ),
     "transfer_to_patient": (
         "Transfer to patient",
@@ -114,7 +124,7 @@ DEFINITIONS = [
     (
         "lost",
         "Lost",
-        "Of unsettled denials: those with nothing recoverable, at the denied amount, and those whose deadline is before the as-of "
+        "Of unsettled denials: those with nothing recoverable (duplicates aside), at the denied amount, and those whose deadline is before the as-of "
         "date, at what was recoverable. Only a person writes them off.",
     ),
     (
@@ -143,10 +153,11 @@ DEFINITIONS = [
         "(then the later denial stands for it).",
     ),
     (
-        "above",
-        "Above expected payment",
-        "Denied dollars beyond what winning the denial would bring: triage values a denial at the expected payment, the charge is "
-        "usually higher. Neither recoverable nor lost. Denied = recoverable + lost + above expected + settled since.",
+        "notowed",
+        "Not owed",
+        "Denied dollars that winning would not bring: the charge above the expected payment at which triage values a denial, and "
+        "duplicates, whose dollars are those of the original claim. Neither recoverable nor lost. Denied = recoverable + lost + "
+        "not owed + settled since.",
     ),
     (
         "age",
