@@ -97,9 +97,7 @@ _ran: dict[Path, list[Any]] = {}
 
 @lru_cache(maxsize=2)
 def _context(project: Path) -> Any:
-    os.environ["GX_ANALYTICS_ENABLED"] = "false"
-    logging.getLogger("great_expectations").setLevel(logging.WARNING)
-    import great_expectations as gx
+    gx = _quiet_import()
 
     path = project / "great_expectations.yml"
     try:
@@ -115,11 +113,20 @@ def _context(project: Path) -> Any:
     return gx.get_context(project_config=config, context_root_dir=project)
 
 
+def _quiet_import() -> Any:
+    """Great Expectations without its telemetry and its hundreds of log lines; both must be off before the import."""
+    os.environ["GX_ANALYTICS_ENABLED"] = "false"
+    logging.getLogger("great_expectations").setLevel(logging.WARNING)
+    import great_expectations
+
+    return great_expectations
+
+
 def _run(project: Path, suite: str, frame: pd.DataFrame, parameters: dict[str, Any]) -> Any:
+    context = _context(project)
     from great_expectations.core.run_identifier import RunIdentifier
     from great_expectations.exceptions.exceptions import DataContextError, GreatExpectationsError
 
-    context = _context(project)
     # one result per suite and day: the last one of the day replaces the earlier ones
     day = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     try:
