@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date
+from decimal import Decimal
+from typing import TypeVar
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import sqlalchemy as sa
 
 from medbill.audit.ledger import Ledger, RunContext
@@ -62,3 +67,32 @@ class Partition:
     def key(self, zone: str, version: str) -> str:
         """Object key of one version of this partition in a zone."""
         return f"{zone}/{self.practice}/{self.object}/{self.day.isoformat()}/{version}"
+
+    def where(self, table: sa.Table) -> list[sa.ColumnElement[bool]]:
+        """The conditions that pick this partition's row of a table keyed by practice, object and day."""
+        return [table.c.practice == self.practice, table.c.object == self.object, table.c.day == self.day]
+
+
+T = TypeVar("T")
+_BATCH_ITEMS = 16
+_BATCH_BYTES = 64 * 1024 * 1024
+
+
+def batches(items: Iterable[T], size: Callable[[T], int]) -> Iterator[list[T]]:
+    """Partitions to gate together (a gate has a fixed cost): few enough, and together small enough, for one task's memory."""
+    batch: list[T] = []
+    filled = 0
+    for item in items:
+        if batch and (len(batch) == _BATCH_ITEMS or filled + size(item) > _BATCH_BYTES):
+            yield batch
+            batch, filled = [], 0
+        batch.append(item)
+        filled += size(item)
+    if batch:
+        yield batch
+
+
+def column_sum(table: pa.Table, column: str) -> Decimal:
+    """Exact sum of a money column; 0.00 where it is empty."""
+    total: Decimal | None = pc.sum(table[column]).as_py()
+    return total if total is not None else Decimal("0.00")

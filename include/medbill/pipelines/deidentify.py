@@ -7,12 +7,10 @@ version and policy are unchanged is left alone, so a re-run changes nothing.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import sqlalchemy as sa
 
 from medbill.audit.ledger import Event
@@ -20,8 +18,10 @@ from medbill.deid import check
 from medbill.deid.policy import Policy
 from medbill.deid.policy import load as load_policy
 from medbill.errors import QualityGateClosed
-from medbill.pipelines.context import Context, Partition
+from medbill.pipelines import results
+from medbill.pipelines.context import Context, Partition, batches, column_sum
 from medbill.quality import gates
+from medbill.quality.gates import GateResult
 from medbill.store import db, tables_io
 from medbill.store.tables import partitions
 
@@ -65,18 +65,26 @@ def publish(ctx: Context, wanted: list[Partition]) -> list[Partition]:
     Raises QualityGateClosed after the rest is done where a partition fails gate 2; nothing of that partition is published.
     """
     policy, policy_hash = load_policy(ctx.settings.policies / "deidentification.yml"), _policy_hash(ctx)
-    changed, closed = [], []
+    due = []
     for partition in wanted:
         with db.transaction(ctx.db) as connection:
-            row = connection.execute(sa.select(partitions).where(*_is(partition))).mappings().one()
+            row = connection.execute(sa.select(partitions).where(*partition.where(partitions))).mappings().one()
         version = _version(row["landed_version"], policy_hash)
-        if row["published_version"] == version:
-            continue
-        try:
-            if _publish_one(ctx, partition, policy, row, version):
-                changed.append(partition)
-        except QualityGateClosed:
-            closed.append(partition)
+        if row["published_version"] != version:
+            sealed = ctx.objects.get(partition.key("landing", row["landed_version"]) + ".sealed")
+            due.append(_Due(partition, row["landed_version"], version, row["content_hash"], len(sealed)))
+    changed, closed = [], []
+    for batch in batches(due, lambda d: d.bytes):
+        made = [_deidentify(ctx, d, policy) for d in batch]
+        checked = gates.check_published(
+            [(m.published, m.totals, m.leaks) for m in made], ctx.settings.great_expectations
+        )
+        for d, m, result in zip(batch, made, checked, strict=True):
+            if not result.passed:
+                closed.append(d.partition)
+            elif _swap(ctx, d, m.published):
+                changed.append(d.partition)
+            _record_gate(ctx, d, m, result)
     if closed:
         days = ", ".join(f"{p.object}/{p.day}" for p in closed)
         raise QualityGateClosed(
@@ -85,8 +93,26 @@ def publish(ctx: Context, wanted: list[Partition]) -> list[Partition]:
     return changed
 
 
-def _publish_one(ctx: Context, partition: Partition, policy: Policy, row: Mapping[Any, Any], version: str) -> bool:
-    practice, landed = partition.practice, row["landed_version"]
+@dataclass(frozen=True)
+class _Due:
+    """A landed partition that is not published in this version; content_hash is what is published of it now."""
+
+    partition: Partition
+    landed: str
+    version: str
+    content_hash: str | None
+    bytes: int
+
+
+@dataclass(frozen=True)
+class _Made:
+    published: dict[str, pa.Table]
+    totals: dict[str, dict[str, int | Decimal]]
+    leaks: int
+
+
+def _deidentify(ctx: Context, due: _Due, policy: Policy) -> _Made:
+    partition, practice = due.partition, due.partition.practice
     vault = ctx.vault(practice)
     event = Event(
         action="read",
@@ -94,51 +120,60 @@ def _publish_one(ctx: Context, partition: Partition, policy: Policy, row: Mappin
         purpose="payment",
         practice=practice,
         resource=f"{partition.object}/{partition.day}",
-        source_hash=landed,
+        source_hash=due.landed,
     )
     with ctx.ledger.touch(event) as touch:
-        sealed = ctx.objects.get(partition.key("landing", landed) + ".sealed")
         originals = tables_io.open_tables(
-            ctx.envelopes.open(practice, "landing", f"{partition.object}:{partition.day}:{landed}", sealed)
+            ctx.envelopes.open(
+                practice,
+                "landing",
+                f"{partition.object}:{partition.day}:{due.landed}",
+                ctx.objects.get(partition.key("landing", due.landed) + ".sealed"),
+            )
         )
         published = {
             name: policy.apply(partition.object, name, table, vault)
             for name, table in sorted(originals.items())
             if policy.covers(partition.object, name)
         }
-        leaks = check.leaks(published, originals, policy, partition.object)
-        result = gates.check_published(
-            [(published, totals(originals), sum(leak.count for leak in leaks))], ctx.settings.great_expectations
-        )[0]
-        touch.note(
-            leaks=len(leaks),
-            gate="passed" if result.passed else "closed",
-            failed=",".join(result.failed_expectations)[:500],
-        )
-        if not result.passed:
-            raise QualityGateClosed("gate 2 refused the partition; nothing of it is published")
-    files = {f"{name}.parquet": tables_io.parquet_bytes(table) for name, table in sorted(published.items())}
-    digest = hashlib.sha256()
-    for name, data in files.items():
-        digest.update(name.encode() + b"\0" + hashlib.sha256(data).digest())
-    content_hash = digest.hexdigest()
-    prefix = partition.key("deid", content_hash[:32])
-    for name, data in files.items():
-        ctx.objects.put_new(f"{prefix}/{name}", data)
+        leaks = sum(leak.count for leak in check.leaks(published, originals, policy, partition.object))
+        touch.note(leaks=leaks, **{f"rows.{name}": table.num_rows for name, table in published.items()})
+    return _Made(published, totals(originals), leaks)
+
+
+def _swap(ctx: Context, due: _Due, published: dict[str, pa.Table]) -> bool:
+    """Store the tables under their content hash and point the partition at them; whether its content changed."""
+    prefix, content_hash = results.store(ctx, due.partition.key("deid", ""), published)
     counts = {f"{name}_published": table.num_rows for name, table in published.items()}
     with db.transaction(ctx.db) as connection:
         swapped = connection.execute(
             sa.update(partitions)
-            .where(*_is(partition), partitions.c.landed_version == landed)  # landed anew meanwhile: that run publishes
+            # landed anew meanwhile: that version's own run publishes
+            .where(*due.partition.where(partitions), partitions.c.landed_version == due.landed)
             .values(
-                published_version=version,
+                published_version=due.version,
                 published_uri=prefix,
                 content_hash=content_hash,
                 published_at=sa.func.clock_timestamp(),
                 counts=partitions.c.counts.op("||")(sa.cast(counts, partitions.c.counts.type)),
             )
         )
-    return swapped.rowcount == 1 and row["content_hash"] != content_hash
+    return swapped.rowcount == 1 and due.content_hash != content_hash
+
+
+def _record_gate(ctx: Context, due: _Due, made: _Made, result: GateResult) -> None:
+    ctx.ledger.record(
+        Event(
+            action="execute",
+            kind="gate.published",
+            purpose="payment",
+            practice=due.partition.practice,
+            resource=f"{due.partition.object}/{due.partition.day}",
+            source_hash=due.landed,
+            details={"leaks": made.leaks, "failed": len(result.failed_expectations)},
+        ),
+        outcome="success" if result.passed else "failure",
+    )
 
 
 def totals(tables: dict[str, pa.Table]) -> dict[str, dict[str, int | Decimal]]:
@@ -146,11 +181,7 @@ def totals(tables: dict[str, pa.Table]) -> dict[str, dict[str, int | Decimal]]:
     return {
         name: {
             "rows": table.num_rows,
-            **{
-                c: pc.sum(table[c]).as_py() or Decimal(0)
-                for c in _MONEY_COLUMNS.get(name, ())
-                if c in table.column_names
-            },
+            **{c: column_sum(table, c) for c in _MONEY_COLUMNS.get(name, ()) if c in table.column_names},
         }
         for name, table in tables.items()
         if name != "problems"
@@ -160,13 +191,8 @@ def totals(tables: dict[str, pa.Table]) -> dict[str, dict[str, int | Decimal]]:
 def read(ctx: Context, partition: Partition) -> dict[str, pa.Table]:
     """The published tables of a partition; empty dict where nothing is published."""
     with db.transaction(ctx.db) as connection:
-        prefix = connection.execute(sa.select(partitions.c.published_uri).where(*_is(partition))).scalar()
-    if prefix is None:
-        return {}
-    return {
-        key.rsplit("/", 1)[-1].removesuffix(".parquet"): tables_io.read_parquet(ctx.objects.get(key))
-        for key in ctx.objects.list(f"{prefix}/")
-    }
+        prefix = connection.execute(sa.select(partitions.c.published_uri).where(*partition.where(partitions))).scalar()
+    return results.load(ctx, prefix) if prefix is not None else {}
 
 
 def _policy_hash(ctx: Context) -> str:
@@ -175,11 +201,3 @@ def _policy_hash(ctx: Context) -> str:
 
 def _version(landed: str, policy_hash: str) -> str:
     return hashlib.sha256(f"{DEIDENTIFY_VERSION}\n{landed}\n{policy_hash}".encode()).hexdigest()
-
-
-def _is(partition: Partition) -> list[sa.ColumnElement[bool]]:
-    return [
-        partitions.c.practice == partition.practice,
-        partitions.c.object == partition.object,
-        partitions.c.day == partition.day,
-    ]

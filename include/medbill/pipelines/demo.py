@@ -97,9 +97,7 @@ def _of_practice(connection: sa.Connection, practice: str) -> list[str]:
             sa.select(inbox_files.c.status, sa.func.count())
             .where(inbox_files.c.practice == practice)
             .group_by(inbox_files.c.status)
-        )
-        .tuples()
-        .all()
+        ).all()
     )
     if not files:
         return []

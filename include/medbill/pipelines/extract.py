@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from datetime import date, timedelta
-from decimal import Decimal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -13,7 +13,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from medbill.audit.ledger import Event
 from medbill.errors import QualityGateClosed
-from medbill.pipelines.context import Context, Partition
+from medbill.pipelines.context import Context, Partition, batches, column_sum
 from medbill.platforms.base import ClaimSource
 from medbill.quality import gates
 from medbill.store import db, tables_io
@@ -70,52 +70,76 @@ def extract(ctx: Context, practice: str, platform: str, source: ClaimSource, sta
     return changed
 
 
+@dataclass(frozen=True)
+class _Day:
+    """The claims of one service day whose content is not what is landed."""
+
+    partition: Partition
+    tables: dict[str, pa.Table]
+    payload: bytes
+    version: str
+
+
 def _land(ctx: Context, practice: str, tables: dict[str, pa.Table]) -> list[Partition]:
+    """Land each service day that changed. Raises QualityGateClosed after the rest is landed where a day fails gate 1."""
+    changed, closed = [], []
+    for batch in batches(_changed_days(ctx, practice, tables), lambda d: len(d.payload)):
+        checked = gates.check_claims([d.tables for d in batch], ctx.settings.great_expectations)
+        for d, result in zip(batch, checked, strict=True):
+            if result.passed:
+                _write(ctx, d)
+                changed.append(d.partition)
+            else:
+                closed.append(d.partition)
+    if closed:
+        days = ", ".join(str(p.day) for p in closed)
+        raise QualityGateClosed(f"the platform's claims of {days} fail gate 1; nothing of these days is landed")
+    return changed
+
+
+def _changed_days(ctx: Context, practice: str, tables: dict[str, pa.Table]) -> list[_Day]:
     claims, lines = tables["claims"], tables["claim_lines"]
-    changed = []
+    with db.transaction(ctx.db) as connection:
+        have = dict(
+            connection.execute(
+                sa.select(partitions.c.day, partitions.c.landed_version).where(
+                    partitions.c.practice == practice, partitions.c.object == "claims"
+                )
+            ).all()
+        )
+    found = []
     for day in sorted(d for d in pc.unique(claims["service_date"]).to_pylist() if d is not None):
-        partition = Partition(practice, "claims", day)
         of_day = claims.filter(pc.equal(claims["service_date"], pa.scalar(day, pa.date32()))).sort_by("claim_id")
-        ids = of_day["claim_id"].combine_chunks()
-        its_lines = lines.filter(pc.is_in(lines["claim_id"], value_set=ids)).sort_by(
+        its_lines = lines.filter(pc.is_in(lines["claim_id"], value_set=of_day["claim_id"].combine_chunks())).sort_by(
             [("claim_id", "ascending"), ("line_number", "ascending")]
         )
         day_tables = {"claims": of_day, "claim_lines": its_lines}
         payload = tables_io.seal_tables(day_tables)
         version = hashlib.sha256(payload).hexdigest()
-        with db.transaction(ctx.db) as connection:
-            have = connection.execute(
-                sa.select(partitions.c.landed_version).where(
-                    partitions.c.practice == practice, partitions.c.object == "claims", partitions.c.day == day
-                )
-            ).scalar()
-        if have == version:
-            continue
-        result = gates.check_claims([day_tables], ctx.settings.great_expectations)[0]
-        if not result.passed:
-            raise QualityGateClosed(
-                f"the platform's claims of {day} fail gate 1 ({', '.join(result.failed_expectations)}); nothing of that day is landed"
+        if have.get(day) != version:
+            found.append(_Day(Partition(practice, "claims", day), day_tables, payload, version))
+    return found
+
+
+def _write(ctx: Context, d: _Day) -> None:
+    partition = d.partition
+    uri = ctx.objects.put(
+        partition.key("landing", d.version) + ".sealed",
+        ctx.envelopes.seal(partition.practice, "landing", f"claims:{partition.day}:{d.version}", d.payload),
+    )
+    claims = d.tables["claims"]
+    counts = {
+        "claims_in": claims.num_rows,
+        "claims_landed": claims.num_rows,
+        "charge_in": str(column_sum(claims, "charge")),
+    }
+    values = {"landed_version": d.version, "landed_uri": uri, "landed_at": sa.func.clock_timestamp()}
+    with db.transaction(ctx.db) as connection:
+        connection.execute(
+            insert(partitions)
+            .values(practice=partition.practice, object="claims", day=partition.day, counts=counts, **values)
+            .on_conflict_do_update(
+                index_elements=["practice", "object", "day"],
+                set_={**values, "counts": partitions.c.counts.op("||")(sa.cast(counts, partitions.c.counts.type))},
             )
-        uri = ctx.objects.put(
-            partition.key("landing", version) + ".sealed",
-            ctx.envelopes.seal(practice, "landing", f"claims:{day}:{version}", payload),
         )
-        counts = {
-            "claims_in": of_day.num_rows,
-            "claims_landed": of_day.num_rows,
-            "charge_in": str(pc.sum(of_day["charge"]).as_py() or Decimal("0.00")),
-        }
-        values = {
-            "landed_version": version,
-            "landed_uri": uri,
-            "landed_at": sa.func.clock_timestamp(),
-            "counts": counts,
-        }
-        with db.transaction(ctx.db) as connection:
-            connection.execute(
-                insert(partitions)
-                .values(practice=practice, object="claims", day=day, **values)
-                .on_conflict_do_update(index_elements=["practice", "object", "day"], set_=values)
-            )
-        changed.append(partition)
-    return changed

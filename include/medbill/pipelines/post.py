@@ -14,7 +14,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from medbill.model.published import PUBLISHED_CLAIM_LINES, PUBLISHED_CLAIMS
 from medbill.pipelines import deidentify, results
-from medbill.pipelines.context import Context, Partition
+from medbill.pipelines.context import Context, Partition, column_sum
 from medbill.proposals import lifecycle
 from medbill.proposals.lifecycle import Draft
 from medbill.rules import carc, contracts, posting
@@ -47,7 +47,7 @@ def pending(ctx: Context) -> list[Partition]:
                 sa.select(holds.c.practice, holds.c.day)
                 .where(holds.c.status == "open", holds.c.reason_code == "UNMATCHED_CLAIM")
                 .distinct()
-            ).tuples()
+            )
         )
     claims_state = {practice: _claims_state(ctx, practice) for practice in {p.practice for p in published}}
     return [
@@ -89,9 +89,9 @@ def post(ctx: Context, partition: Partition) -> dict[str, Any] | None:
         "postings": matched.postings.num_rows,
         "held": matched.holds.num_rows,
         "underpaid_lines": short.num_rows,
-        "paid_posted": str(_sum(matched.postings, "paid")),
-        "paid_held": str(_sum(matched.holds, "paid")),
-        "underpaid": str(_sum(short, "variance")),
+        "paid_posted": str(column_sum(matched.postings, "paid")),
+        "paid_held": str(column_sum(matched.holds, "paid")),
+        "underpaid": str(column_sum(short, "variance")),
     }
     with db.transaction(ctx.db) as connection:
         proposed = lifecycle.propose(connection, drafts)
@@ -293,7 +293,3 @@ def _dispute_drafts(partition: Partition, underpayments: pa.Table) -> list[Draft
             )
         )
     return drafts
-
-
-def _sum(table: pa.Table, column: str) -> Decimal:
-    return pc.sum(table[column]).as_py() or Decimal("0.00")

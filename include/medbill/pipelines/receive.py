@@ -20,9 +20,9 @@ from sqlalchemy.dialects.postgresql import insert
 from medbill.audit.ledger import Event
 from medbill.errors import BadInput, DecisionRefused
 from medbill.pipelines import keys
-from medbill.pipelines.context import Context, Partition
+from medbill.pipelines.context import Context, Partition, batches, column_sum
 from medbill.quality import gates
-from medbill.quality.gates import Refusal
+from medbill.quality.gates import GateResult, Refusal
 from medbill.store import db, tables_io
 from medbill.store.objects import ObjectStore
 from medbill.store.tables import inbox_files, partitions, quarantine
@@ -246,11 +246,11 @@ def land(ctx: Context, wanted: list[Partition]) -> list[Partition]:
 
     Returns the partitions whose landed version changed. records in = landed + quarantined, to the claim and the cent.
     """
-    changed = []
+    due = []
     for partition in wanted:
         with db.transaction(ctx.db) as connection:
             files = connection.execute(
-                sa.select(inbox_files.c.sha256, inbox_files.c.uri)
+                sa.select(inbox_files.c.sha256, inbox_files.c.bytes)
                 .where(
                     inbox_files.c.practice == partition.practice,
                     inbox_files.c.object == partition.object,
@@ -259,93 +259,109 @@ def land(ctx: Context, wanted: list[Partition]) -> list[Partition]:
                 )
                 .order_by(inbox_files.c.sha256)
             ).all()
-            have = connection.execute(sa.select(partitions.c.landed_version).where(*_is(partition))).scalar()
+            have = connection.execute(
+                sa.select(partitions.c.landed_version).where(*partition.where(partitions))
+            ).scalar()
         version = _version([sha for sha, _ in files])
         if have != version and files:
-            _land_one(ctx, partition, [sha for sha, _ in files], version)
-            changed.append(partition)
-    return changed
+            due.append(_Due(partition, [sha for sha, _ in files], version, sum(size for _, size in files)))
+    for batch in batches(due, lambda d: d.bytes):
+        read = [_read(ctx, d) for d in batch]
+        for d, tables, result in zip(
+            batch, read, gates.check_landing(read, ctx.settings.great_expectations), strict=True
+        ):
+            _write(ctx, d, tables, result)
+    return [d.partition for d in due]
 
 
-def _land_one(ctx: Context, partition: Partition, files: list[str], version: str) -> None:
-    practice = partition.practice
+@dataclass(frozen=True)
+class _Due:
+    """A partition whose files (by hash, sorted) are not landed in this version yet."""
+
+    partition: Partition
+    files: list[str]
+    version: str
+    bytes: int
+
+
+def _read(ctx: Context, due: _Due) -> dict[str, pa.Table]:
+    practice = due.partition.practice
     event = Event(
         action="read",
         kind="landing.read",
         purpose="payment",
         practice=practice,
-        resource=f"remittances/{partition.day}",
-        source_hash=version,
-        details={"files": len(files)},
+        resource=f"remittances/{due.partition.day}",
+        source_hash=due.version,
+        details={"files": len(due.files)},
     )
     with ctx.ledger.touch(event) as touch:
         data = [
             ctx.envelopes.open(
                 practice, "landing", f"file:{sha}", ctx.objects.get(f"landing/{practice}/files/{sha}.sealed")
             )
-            for sha in files
+            for sha in due.files
         ]
         read = era.read(data)
-        tables = keys.with_keys({name: read.table(name) for name in era.TABLES}, files)
-        result = gates.check_landing([tables], ctx.settings.great_expectations)[0]
-        bad_remittances = {r.remittance_index for r in result.refused if r.level == "transaction"}
-        bad_claims = {r.claim_index for r in result.refused if r.level == "claim" and r.claim_index is not None}
-        passed, refused = keys.split(tables, bad_remittances, bad_claims)
-        uri = ctx.objects.put(
-            partition.key("landing", version) + ".sealed",
-            ctx.envelopes.seal(
-                practice, "landing", f"remittances:{partition.day}:{version}", tables_io.seal_tables(passed)
-            ),
+        touch.note(claims=read.claims.num_rows)
+    return keys.with_keys({name: read.table(name) for name in era.TABLES}, due.files)
+
+
+def _write(ctx: Context, due: _Due, tables: dict[str, pa.Table], result: GateResult) -> None:
+    partition, practice, version = due.partition, due.partition.practice, due.version
+    bad_remittances = {r.remittance_index for r in result.refused if r.level == "transaction"}
+    bad_claims = {r.claim_index for r in result.refused if r.level == "claim" and r.claim_index is not None}
+    passed, refused = keys.split(tables, bad_remittances, bad_claims)
+    uri = ctx.objects.put(
+        partition.key("landing", version) + ".sealed",
+        ctx.envelopes.seal(
+            practice, "landing", f"remittances:{partition.day}:{version}", tables_io.seal_tables(passed)
+        ),
+    )
+    rows = _refusal_rows(ctx, partition, tables, refused, result.refused)
+    counts: dict[str, Any] = {
+        "files": len(due.files),
+        "transactions_in": tables["remittances"].num_rows,
+        "claims_in": tables["claims"].num_rows,
+        "claims_landed": passed["claims"].num_rows,
+        "claims_quarantined": refused["claims"].num_rows,
+        "problems": tables["problems"].num_rows,
+    }
+    for column in ("charge", "paid"):
+        for name, part in (("in", tables), ("landed", passed), ("quarantined", refused)):
+            counts[f"{column}_{name}"] = str(column_sum(part["claims"], column))
+    landed = {"landed_version": version, "landed_uri": uri, "landed_at": sa.func.clock_timestamp()}
+    with db.transaction(ctx.db) as connection:
+        # a partition that is landed again is gated again: what it refuses now replaces what it refused before
+        connection.execute(
+            sa.delete(quarantine).where(
+                quarantine.c.practice == practice,
+                quarantine.c.object == partition.object,
+                quarantine.c.day == partition.day,
+                quarantine.c.level != "file",
+                quarantine.c.status == "open",
+            )
         )
-        rows = _refusal_rows(ctx, partition, tables, refused, result.refused)
-        counts: dict[str, Any] = {
-            "files": len(files),
-            "transactions_in": tables["remittances"].num_rows,
-            "claims_in": tables["claims"].num_rows,
-            "claims_landed": passed["claims"].num_rows,
-            "claims_quarantined": refused["claims"].num_rows,
-            "paid_in": str(_sum(tables["claims"], "paid")),
-            "paid_landed": str(_sum(passed["claims"], "paid")),
-            "paid_quarantined": str(_sum(refused["claims"], "paid")),
-            "charge_in": str(_sum(tables["claims"], "charge")),
-            "charge_landed": str(_sum(passed["claims"], "charge")),
-            "charge_quarantined": str(_sum(refused["claims"], "charge")),
-            "problems": tables["problems"].num_rows,
-        }
-        with db.transaction(ctx.db) as connection:
-            # a partition that is landed again is gated again: what it refuses now replaces what it refused before
-            connection.execute(
-                sa.delete(quarantine).where(
-                    quarantine.c.practice == practice,
-                    quarantine.c.object == partition.object,
-                    quarantine.c.day == partition.day,
-                    quarantine.c.level != "file",
-                    quarantine.c.status == "open",
-                )
+        _quarantine_rows(connection, rows)
+        connection.execute(
+            insert(partitions)
+            .values(practice=practice, object=partition.object, day=partition.day, counts=counts, **landed)
+            .on_conflict_do_update(
+                index_elements=["practice", "object", "day"],
+                set_={**landed, "counts": partitions.c.counts.op("||")(sa.cast(counts, partitions.c.counts.type))},
             )
-            _quarantine_rows(connection, rows)
-            connection.execute(
-                insert(partitions)
-                .values(
-                    practice=practice,
-                    object=partition.object,
-                    day=partition.day,
-                    landed_version=version,
-                    landed_uri=uri,
-                    landed_at=sa.func.clock_timestamp(),
-                    counts=counts,
-                )
-                .on_conflict_do_update(
-                    index_elements=["practice", "object", "day"],
-                    set_={
-                        "landed_version": version,
-                        "landed_uri": uri,
-                        "landed_at": sa.func.clock_timestamp(),
-                        "counts": partitions.c.counts.op("||")(sa.cast(counts, partitions.c.counts.type)),
-                    },
-                )
-            )
-        touch.note(claims=counts["claims_in"], quarantined=counts["claims_quarantined"])
+        )
+    ctx.ledger.record(
+        Event(
+            action="create",
+            kind="landing.write",
+            purpose="payment",
+            practice=practice,
+            resource=f"remittances/{partition.day}",
+            source_hash=version,
+            details={k: v for k, v in counts.items() if k.startswith("claims")},
+        )
+    )
 
 
 def _refusal_rows(
@@ -416,17 +432,3 @@ def _row(
 def _quarantine_rows(connection: sa.Connection, rows: list[dict[str, Any]]) -> None:
     if rows:
         connection.execute(insert(quarantine).on_conflict_do_nothing(), rows)
-
-
-def _is(partition: Partition) -> list[sa.ColumnElement[bool]]:
-    return [
-        partitions.c.practice == partition.practice,
-        partitions.c.object == partition.object,
-        partitions.c.day == partition.day,
-    ]
-
-
-def _sum(table: pa.Table, column: str) -> Decimal:
-    import pyarrow.compute as pc
-
-    return pc.sum(table[column]).as_py() or Decimal("0.00")

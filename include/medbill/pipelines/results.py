@@ -15,17 +15,30 @@ from medbill.store import db, tables_io
 from medbill.store.tables import results
 
 
-def write(ctx: Context, practice: str, kind: str, day: date, tables: dict[str, pa.Table]) -> tuple[str, str]:
-    """Store the tables; returns (object prefix, content hash). Writing the same content again touches nothing."""
+def store(ctx: Context, prefix: str, tables: dict[str, pa.Table]) -> tuple[str, str]:
+    """Store tables under prefix and their content hash; returns (object prefix, content hash). Same content: no write."""
     files = {f"{name}.parquet": tables_io.parquet_bytes(table) for name, table in sorted(tables.items())}
     digest = hashlib.sha256()
     for name, data in files.items():
         digest.update(name.encode() + b"\0" + hashlib.sha256(data).digest())
     content_hash = digest.hexdigest()
-    prefix = f"results/{practice}/{kind}/{day.isoformat()}/{content_hash[:32]}"
+    place = f"{prefix.rstrip('/')}/{content_hash[:32]}"
     for name, data in files.items():
-        ctx.objects.put_new(f"{prefix}/{name}", data)
-    return prefix, content_hash
+        ctx.objects.put_new(f"{place}/{name}", data)
+    return place, content_hash
+
+
+def load(ctx: Context, prefix: str) -> dict[str, pa.Table]:
+    """The tables stored at a prefix, by name."""
+    return {
+        key.rsplit("/", 1)[-1].removesuffix(".parquet"): tables_io.read_parquet(ctx.objects.get(key))
+        for key in ctx.objects.list(f"{prefix}/")
+    }
+
+
+def write(ctx: Context, practice: str, kind: str, day: date, tables: dict[str, pa.Table]) -> tuple[str, str]:
+    """Store the tables of one result; see store()."""
+    return store(ctx, f"results/{practice}/{kind}/{day.isoformat()}", tables)
 
 
 def point(
@@ -63,7 +76,6 @@ def read(ctx: Context, practice: str, kind: str, start: date, end: date) -> dict
         )
     found: dict[str, list[pa.Table]] = {}
     for prefix in prefixes:
-        for key in ctx.objects.list(f"{prefix}/"):
-            name = key.rsplit("/", 1)[-1].removesuffix(".parquet")
-            found.setdefault(name, []).append(tables_io.read_parquet(ctx.objects.get(key)))
+        for name, table in load(ctx, prefix).items():
+            found.setdefault(name, []).append(table)
     return found

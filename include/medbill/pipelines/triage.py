@@ -6,11 +6,10 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
-import pyarrow.compute as pc
 import sqlalchemy as sa
 
 from medbill.pipelines import deidentify, post, results
-from medbill.pipelines.context import Context, Partition
+from medbill.pipelines.context import Context, Partition, column_sum
 from medbill.proposals import lifecycle
 from medbill.proposals.lifecycle import Draft
 from medbill.rules import carc, contracts, deadlines, denials
@@ -59,8 +58,8 @@ def triage(ctx: Context, partition: Partition) -> dict[str, Any] | None:
     written = results.write(ctx, partition.practice, "denials", partition.day, {"denials": found})
     counts = {
         "denials": found.num_rows,
-        "denied": str(pc.sum(found["denied"]).as_py() or Decimal("0.00")),
-        "recoverable": str(pc.sum(found["recoverable"]).as_py() or Decimal("0.00")),
+        "denied": str(column_sum(found, "denied")),
+        "recoverable": str(column_sum(found, "recoverable")),
     }
     with db.transaction(ctx.db) as connection:
         proposed = lifecycle.propose(connection, _drafts(partition, found))
