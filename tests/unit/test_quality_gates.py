@@ -201,6 +201,7 @@ def test_an_envelope_that_contradicts_its_content_refuses_the_transaction_but_a_
     rows["problems"] += [
         {"code": "SE_COUNT", "severity": "error", "place": "transaction 2", "remittance_index": 1},
         {"code": "UNKNOWN_CARC", "severity": "warning", "place": "transaction 1", "remittance_index": 0},
+        {"code": "TRANSACTION_UNBALANCED", "severity": "error", "place": "transaction 1", "remittance_index": 0},
         {"code": "CLAIM", "severity": "error", "place": "claim 1", "remittance_index": 0, "claim_index": 0},
     ]
     assert _refused(rows) == [[("transaction", 1, None, "ENVELOPE_ERROR")]]

@@ -23,17 +23,17 @@ Tables = Mapping[str, pa.Table]
 #: String columns whose value, a code of a public code set, an expectation must see. Of any other only its presence.
 _CODES = frozenset({"claim_status", "group_code"})
 
+#: Reader problems that other columns of the transaction show.
+_SEEN_ELSEWHERE = pa.array(["TRANSACTION_UNBALANCED", "TRUNCATED", "AMOUNT_MISSING", "AMOUNT_UNREADABLE"])
+
 
 def landing_remittances(tables: Tables) -> pa.Table:
-    """One row per transaction, with the number of reader errors that concern the transaction as a whole."""
+    """One row per transaction; reader_errors: what the reader found wrong with its envelope or structure."""
     frame = _plain(tables["remittances"], ERA_TABLES["remittances"])
     problems = tables["problems"]
-    of_transaction = problems.filter(
-        pc.and_(
-            pc.equal(problems["severity"], "error"),
-            pc.and_(pc.is_null(problems["claim_index"]), pc.is_valid(problems["remittance_index"])),
-        )
-    )
+    errors = pc.and_not(pc.equal(problems["severity"], "error"), pc.is_in(problems["code"], value_set=_SEEN_ELSEWHERE))
+    whole = pc.and_(pc.is_null(problems["claim_index"]), pc.is_valid(problems["remittance_index"]))
+    of_transaction = problems.filter(pc.and_(errors, whole))
     counts = {r["values"]: r["counts"] for r in pc.value_counts(of_transaction["remittance_index"]).to_pylist()}
     indices = tables["remittances"]["remittance_index"].to_pylist()
     return frame.append_column("reader_errors", pa.array([counts.get(i, 0) for i in indices], pa.int64()))
