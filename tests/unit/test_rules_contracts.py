@@ -80,6 +80,12 @@ def test_allowed_ten_dollars_below_the_contract() -> None:
     )
 
 
+def test_explanation_repeats_no_text_that_is_not_a_code() -> None:
+    p = Partition()
+    p.claim("C1", line("99213", "150.00", "CO-45 60.00", "CO-DOE 2.00", allowed="88.00"))
+    assert short(p)[0]["explanation"].endswith("adjusted CO-45 60.00, CO-unknown 2.00")
+
+
 def test_allowed_is_compared_not_paid() -> None:
     p = Partition()
     p.claim("C1", line("99213", "150.00", "CO-45 52.00", "PR-1 98.00", allowed="98.00"))  # all of it to the patient

@@ -73,7 +73,7 @@ def test_office_visit_with_copay() -> None:
         (("CO-ZZ9 100.00", "PR-1 50.00"), {"deductible": "50.00", "other": "100.00"}),
         (("CO-45 160.00", "CO-94 -10.00"), {"contractual": "150.00"}),
         (("CO-1 150.00",), {"other": "150.00"}),  # a patient's reason, but not the patient's group
-        ((" co-45 52.00".strip(),), {"paid": "98.00", "contractual": "52.00"}),
+        (("co-45 52.00",), {"paid": "98.00", "contractual": "52.00"}),
     ],
 )
 def test_each_adjustment_has_one_bucket(adjustments: tuple[str, ...], expected: dict[str, str]) -> None:

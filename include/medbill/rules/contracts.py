@@ -300,7 +300,8 @@ _SHORT = """
         GROUP BY ALL
     ), reasons AS (
         SELECT claim_key, line_number,
-               string_agg(coalesce(group_code, '') || '-' || coalesce(reason_code, '') || ' ' || amount, ', '
+               string_agg(coalesce(group_code, '') || '-' || CASE WHEN regexp_full_match(reason_code, '[A-Z]{0,2}[0-9]{1,3}')
+                                                               THEN reason_code ELSE 'unknown' END || ' ' || amount, ', '
                           ORDER BY sequence) AS reasons
         FROM adjustments GROUP BY ALL
     ), compared AS (

