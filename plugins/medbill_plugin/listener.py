@@ -16,7 +16,7 @@ log = logging.getLogger("medbill.listener")
 
 @hookimpl
 def on_task_instance_running(previous_state: Any, task_instance: Any) -> None:
-    _record(task_instance, "task.start", "intent")
+    _record(task_instance, "task.start", "success")
 
 
 @hookimpl
@@ -43,7 +43,6 @@ def on_task_instance_failed(previous_state: Any, task_instance: Any, error: str 
 def _record(ti: Any, kind: str, outcome: str, **details: Any) -> None:
     try:
         from medbill.audit.ledger import Event, Ledger, RunContext
-
         from medbill.settings import Settings
         from medbill.store import db
 

@@ -17,6 +17,7 @@ from medbill.stack.errors import AirflowError
 FINISHED_RUN = frozenset({"success", "failed"})
 FINISHED_TASK = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
 _PAGE = 100
+_READ_ATTEMPTS = 3
 
 
 @dataclass(frozen=True)
@@ -50,12 +51,14 @@ class Airflow:
     Raises AirflowError for every answer that is not a success; the server's text is not repeated.
     """
 
-    def __init__(self, url: str, user: str, password: str, *, timeout: float = 30.0) -> None:
-        """url: where the UI is, without a trailing slash. timeout: seconds for each request."""
+    def __init__(self, url: str, user: str, password: str, *, timeout: float = 60.0, patient: bool = True) -> None:
+        """url: where the UI is, without a trailing slash. timeout: seconds for each request. patient: whether a read
+        that got no answer is asked again."""
         self.url = url.rstrip("/")
         self._user, self._password = user, password
         self._http = httpx.Client(base_url=self.url, timeout=timeout, trust_env=False)
         self._logged_in = False
+        self._patient = patient
 
     def __enter__(self) -> Self:
         return self
@@ -203,18 +206,26 @@ class Airflow:
             if len(answer[key]) < _PAGE:
                 return rows
 
+    def _send(self, method: str, path: str, what: dict[str, Any]) -> httpx.Response:
+        """One request; a read that got no answer is asked again, since a busy machine answers late."""
+        attempts = _READ_ATTEMPTS if method == "GET" and self._patient else 1
+        for attempt in range(1, attempts + 1):
+            try:
+                return self._http.request(method, path, **what)
+            except httpx.HTTPError as error:
+                if attempt == attempts:
+                    raise AirflowError(f"Airflow does not answer ({type(error).__name__})") from None
+        raise AssertionError("unreachable")
+
     def _request(
         self, method: str, path: str, *, login: bool = True, missing: dict[str, Any] | None = None, **what: Any
     ) -> dict[str, Any]:
         if login and not self._logged_in:
             self._login()
-        try:
-            answer = self._http.request(method, path, **what)
-            if answer.status_code == 401 and login:  # the token ran out
-                self._login()
-                answer = self._http.request(method, path, **what)
-        except httpx.HTTPError as error:
-            raise AirflowError(f"Airflow does not answer ({type(error).__name__})") from None
+        answer = self._send(method, path, what)
+        if answer.status_code == 401 and login:  # the token ran out
+            self._login()
+            answer = self._send(method, path, what)
         if answer.status_code == 404 and missing is not None:
             return missing
         if not answer.is_success:

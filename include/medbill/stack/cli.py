@@ -100,6 +100,15 @@ def stop() -> None:
     typer.echo("stopped" if Stack(Settings.from_env(), _progress()).stop() else "nothing was running")
 
 
+@app.command()
+def migrate() -> None:
+    """Bring medbill's tables in MEDBILL_DATABASE_URL to the newest version; for deployments that bring their own server."""
+    from medbill.store import schema
+
+    schema.upgrade(Settings.from_env().database_url)
+    typer.echo("medbill's tables are up to date")
+
+
 @app.command(hidden=True)
 def supervise() -> None:
     """Run the services in the foreground until told to end; `start` does this in the background."""

@@ -75,7 +75,7 @@ class Stack:
             parts["sandbox"] = "starting"
         if parts.get("api-server") == "healthy":
             try:
-                with Airflow(self.url, "", "", timeout=5) as client:
+                with Airflow(self.url, "", "", timeout=5, patient=False) as client:
                     airflow = client.health()
             except AirflowError:
                 airflow = {"api": "starting"}

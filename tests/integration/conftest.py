@@ -1,0 +1,31 @@
+"""One embedded stack for all end-to-end tests of a session: real PostgreSQL, real Airflow, the sandbox."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from medbill.settings import Settings
+from medbill.stack.lifecycle import Stack
+
+#: Claims of the sandbox's practice: small, so that a pipeline takes seconds.
+CLAIMS = 60
+#: A busy machine of two cores with nothing compiled yet.
+START_SECONDS = 600.0
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[Stack]:
+    """A running, healthy stack with a fresh home; `stack.airflow()` gives a logged-in client of its Airflow."""
+    home = Path(tempfile.mkdtemp(prefix="mb-st-"))  # short: a socket path may not exceed 107 bytes
+    found = Stack(Settings.from_env({"MEDBILL_HOME": str(home)}))
+    try:
+        found.start(timeout=START_SECONDS, claims=CLAIMS)
+        yield found
+    finally:
+        found.stop()
+        shutil.rmtree(home, ignore_errors=True)

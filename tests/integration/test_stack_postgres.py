@@ -1,0 +1,87 @@
+"""The embedded PostgreSQL by itself: long paths, what its log holds, stop and start."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg2
+import pytest
+import sqlalchemy as sa
+
+from medbill.settings import socket_folder
+from medbill.stack.errors import StackError
+from medbill.stack.files import Home
+from medbill.stack.postgres import DATABASES, Postgres
+
+pytestmark = pytest.mark.slow
+
+CANARY = "CANARY-DOE-JANE"
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """Not tmp_path: another pytest that starts closes its root to the user the server runs as."""
+    found = Path(tempfile.mkdtemp(prefix="mb-pg-"))
+    yield found
+    shutil.rmtree(found, ignore_errors=True)
+
+
+@pytest.fixture
+def server(folder: Path) -> Iterator[Postgres]:
+    home = Home(folder / ("a folder with a long name " * 5) / "home")
+    home.create()
+    found = Postgres(home)
+    yield found
+    found.stop()
+
+
+def test_a_home_too_long_for_a_socket_works(server: Postgres) -> None:
+    assert socket_folder(server.home.path) != server.home.path / "postgres"
+    server.start()
+    server.start()  # nothing to do
+    for name in DATABASES:
+        engine = sa.create_engine(server.url(name), poolclass=sa.NullPool)
+        with engine.connect() as connection:
+            assert connection.scalar(sa.text("SELECT current_database()")) == name
+    server.stop()
+    assert not server.running()
+    assert not server.sockets.exists()
+    server.stop()
+
+
+def test_no_value_reaches_the_servers_log(server: Postgres) -> None:
+    server.start()
+    engine = sa.create_engine(server.url("medbill"), poolclass=sa.NullPool)
+    with engine.connect() as connection:
+        connection.execute(sa.text("CREATE TABLE t (name text PRIMARY KEY)"))
+        connection.execute(sa.text("INSERT INTO t VALUES (:n)"), {"n": CANARY})
+        connection.commit()
+        for statement in (
+            "INSERT INTO t VALUES (:n)",
+            "SELECT CAST(:n AS text)::int",
+            f"SELECT '{CANARY}' FROM nowhere",
+        ):
+            with pytest.raises(sa.exc.DBAPIError):
+                connection.execute(sa.text(statement), {"n": CANARY})
+            connection.rollback()
+    log = server.log.read_text()
+    assert "ERROR" in log
+    # a failed cast repeats the value in its first line whatever the settings are, so values are bound, never cast from text
+    assert [line for line in log.splitlines() if CANARY in line and "invalid input syntax" not in line] == []
+
+
+def test_a_database_that_cannot_start_says_where_to_look(folder: Path) -> None:
+    home = Home(folder / "home")
+    home.create()
+    server = Postgres(home)
+    server.start()
+    server.stop()
+    (server.data / "postgresql.conf").write_text("this is no setting\n")
+    with pytest.raises(StackError, match=r"postgres\.log"):
+        server.start()
+    shutil.rmtree(server.data)
+    with pytest.raises(psycopg2.Error):
+        psycopg2.connect(dbname="medbill", user="postgres", host=str(server.sockets))
