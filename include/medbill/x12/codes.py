@@ -65,7 +65,8 @@ class Lookup:
 
     def __call__(self, keys: U64) -> U8:
         slots = ((keys * self._multiplier) >> self._shift).view(np.int64)
-        return self._numbers[slots] * (self._keys[slots] == keys)
+        numbers: U8 = self._numbers.take(slots) * (self._keys.take(slots) == keys)
+        return numbers
 
 
 @cache
@@ -74,8 +75,9 @@ def segment_lookup() -> Lookup:
 
 
 @cache
-def group_lookup() -> Lookup:
-    return Lookup({group.encode(): 1 for group in GROUP_CODES})
+def group_lookup(element: int) -> Lookup:
+    """Group codes followed by the element separator."""
+    return Lookup({group.encode() + bytes([element]): 1 for group in GROUP_CODES})
 
 
 @cache

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from medbill.model.types import STRINGS
-from medbill.x12.scan import I64, Bools, Section, string_array
+from medbill.x12 import arrays
+from medbill.x12.scan import I64, Bools, Section
 
 Ints = npt.NDArray[Any]
 
@@ -22,9 +23,7 @@ class Procedures:
     """
 
     def __init__(self, section: Section, lines: Ints) -> None:
-        first = section.first[lines]
-        paid = _element(section, first, lines, 1)
-        submitted = _element(section, first, lines, 6)
+        paid, submitted = section.elements(lines, 1), section.elements(lines, 6)
         self.paid_rows = np.flatnonzero(section.end[paid] > section.start[paid])
         self.submitted_rows = np.flatnonzero(section.end[submitted] > section.start[submitted])
         elements = np.concatenate((paid[self.paid_rows], submitted[self.submitted_rows]))
@@ -69,34 +68,31 @@ class Procedures:
         valid[0:-1:2], valid[-1] = end > begin, False
         self._none = total
         self._filled: Bools = valid[0::2]
-        self._text = string_array(self._section.buffer, offsets, valid)
+        self._text = arrays.text(self._section.buffer, offsets, valid)
 
     def columns(self) -> dict[str, pa.Array]:
         """procedure_qualifier, procedure_code, modifiers, submitted_code, submitted_modifiers."""
         if not len(self._place):
-            empty = pa.ListArray.from_arrays(pa.array(np.zeros(self._lines + 1, np.int32)), pa.array([], pa.string()))
+            empty = arrays.lists(np.zeros(self._lines + 1, np.int32), pa.nulls(0, pa.string()))
             return {"modifiers": empty, "submitted_modifiers": empty}
         n = len(self.paid_rows)
         paid, submitted = self._place[:n], self._place[n:]
         paid_modifiers, paid_offsets = self._modifiers(paid, self.paid_rows)
         submitted_modifiers, submitted_offsets = self._modifiers(submitted, self.submitted_rows)
-        wanted = [
-            self._component(paid, self.paid_rows, 0),
-            self._component(paid, self.paid_rows, 1),
-            self._component(submitted, self.submitted_rows, 1),
-            paid_modifiers,
-            submitted_modifiers,
-        ]
-        text = self._text.take(pa.array(np.concatenate(wanted) * 2))
-        cuts = np.cumsum([0, *map(len, wanted)]).tolist()
-        qualifier, code, submitted_code, a, b = (text[i:j] for i, j in zip(cuts[:-1], cuts[1:], strict=True))
-        return {
-            "procedure_qualifier": qualifier,
-            "procedure_code": code,
-            "submitted_code": submitted_code,
-            "modifiers": lists(paid_offsets, a),
-            "submitted_modifiers": lists(submitted_offsets, b),
+        wanted = {
+            "procedure_qualifier": self._component(paid, self.paid_rows, 0),
+            "procedure_code": self._component(paid, self.paid_rows, 1),
+            "modifiers": paid_modifiers,
+            "submitted_modifiers": submitted_modifiers,
         }
+        if len(submitted):
+            wanted["submitted_code"] = self._component(submitted, self.submitted_rows, 1)
+        text = self._text.take(arrays.int64(np.concatenate(list(wanted.values())) * 2))
+        cuts = np.cumsum([0, *map(len, wanted.values())]).tolist()
+        columns = {name: text[i:j] for name, (i, j) in zip(wanted, pairwise(cuts), strict=True)}
+        columns["modifiers"] = arrays.lists(paid_offsets, columns["modifiers"])
+        columns["submitted_modifiers"] = arrays.lists(submitted_offsets, columns["submitted_modifiers"])
+        return columns
 
     def _component(self, composites: I64, rows: I64, number: int) -> I64:
         pieces = np.full(self._lines, self._none, np.int64)
@@ -105,24 +101,11 @@ class Procedures:
 
     def _modifiers(self, composites: I64, rows: I64) -> tuple[I64, npt.NDArray[np.int32]]:
         """Pieces 3 to 6 that are not empty, and where each line's begin."""
+        some = np.flatnonzero(self._pieces[composites] > 2)
         numbers = np.arange(2, 6)
-        pieces = self._first[composites][:, None] + numbers
-        there = self._pieces[composites][:, None] > numbers
+        pieces = self._first[composites[some]][:, None] + numbers
+        there = self._pieces[composites[some]][:, None] > numbers
         there &= self._filled[np.where(there, pieces, self._none)]
         counts = np.zeros(self._lines, np.int64)
-        counts[rows] = there.sum(axis=1)
-        return pieces[there], list_offsets(counts)
-
-
-def list_offsets(counts: Ints) -> npt.NDArray[np.int32]:
-    offsets = np.zeros(len(counts) + 1, np.int32)
-    np.cumsum(counts, out=offsets[1:])
-    return offsets
-
-
-def lists(offsets: npt.NDArray[np.int32], items: pa.Array) -> pa.Array:
-    return pa.Array.from_buffers(STRINGS, len(offsets) - 1, [None, pa.py_buffer(offsets)], children=[items])
-
-
-def _element(section: Section, first: Ints, segments: Ints, number: int) -> Ints:
-    return np.where(section.count[segments] >= number, first + number, section.none)
+        counts[rows[some]] = there.sum(axis=1)
+        return pieces[there], arrays.offsets(counts)

@@ -45,4 +45,4 @@ class Feed:
             table[sign] = replaced[-1]
         self._table = bytes(table)
         self.data = self.data.translate(self._table)
-        return Delimiters(*replaced, exact=delimiters.exact)
+        return Delimiters(replaced[0], replaced[1], replaced[2], delimiters.exact)

@@ -8,7 +8,7 @@ parsed in one go, all dates in one; the columns are slices of the results.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,10 +18,10 @@ import pyarrow as pa
 
 from medbill.model.remittances import ADJUSTMENTS, REMITTANCE_CLAIMS, SERVICE_LINES
 from medbill.model.types import MONEY, QUANTITY
-from medbill.x12 import columns, values
-from medbill.x12.codes import CODE, U8, carc_lookup, flags, group_lookup, segment_lookup
+from medbill.x12 import arrays, columns, values
+from medbill.x12.codes import CODE, GROUP_CODES, U8, carc_lookup, flags, group_lookup
 from medbill.x12.columns import CLAIM, LINE, OUTSIDE, Column
-from medbill.x12.composites import Procedures, list_offsets, lists
+from medbill.x12.composites import Procedures
 from medbill.x12.scan import FIRST, I64, Bools, Section
 
 I32 = npt.NDArray[np.int32]
@@ -83,34 +83,36 @@ class _Use:
 class _Matrix:
     """Per slot and loop the first segment that fills it, or the section's absent one."""
 
-    def __init__(self, section: Section, slots: int, openers: I64) -> None:
-        self.section, self.loops = section, len(openers)
-        self.segments = np.full((slots, len(openers)), section.size, np.int32)
-        self.segments[0] = openers
+    def __init__(self, section: Section, segments: I64) -> None:
+        self.section, self.segments, self.loops = section, segments, segments.shape[1]
         self.uses: dict[str, _Use] = {}
 
-    def fill(self, slots: Ints, loops: Ints, segments: Ints) -> None:
-        places = slots * self.loops + loops
-        self.segments.reshape(-1)[places[::-1]] = segments[::-1]  # of several the first stays: it is written last
-
-    def prefer(self, alternatives: dict[int, tuple[int, ...]]) -> None:
+    def prefer(self, alternatives: Mapping[int, tuple[int, ...]]) -> None:
         for into, others in alternatives.items():
             for slot in others:
                 empty = self.segments[into] == self.section.size
                 self.segments[into][empty] = self.segments[slot][empty]
 
-    def ask(self, gather: _Gather, wanted: list[Column]) -> None:
-        """Put the elements of those columns that occur at all into the gather."""
+    def ask(self, *wanted: tuple[_Gather, list[Column]]) -> None:
+        """Put the elements of those columns that occur at all into their gathers."""
+        section = self.section
         if not self.loops:
             return
-        filled = self.segments.min(axis=1) < self.section.size
-        there = [c for c in wanted if filled[c.slot]]
-        segments = self.segments[[c.slot for c in there]]
-        numbers = np.array([c.element for c in there], np.int32).reshape(-1, 1)
-        elements = self.section.first[segments] + numbers
-        elements[self.section.count[segments] < numbers] = self.section.none
-        for column, row, source in zip(there, elements, segments, strict=True):
-            self.uses[column.name] = _Use(column, gather.add(row), source)
+        by_slot: dict[int, list[tuple[_Gather, Column]]] = {}
+        for gather, columns_of in wanted:
+            for column in columns_of:
+                by_slot.setdefault(column.slot, []).append((gather, column))
+        for slot, pairs in by_slot.items():
+            segments = self.segments[slot]
+            if segments.min() == section.size:
+                continue
+            first, last = section.first.take(segments), section.last.take(segments)
+            elements = (last - first).max()
+            for gather, column in pairs:
+                if column.element <= elements:
+                    at = first + column.element
+                    at[at > last] = section.none
+                    self.uses[column.name] = _Use(column, gather.add(at), segments)
 
     def arrays(self, wanted: list[Column], source: pa.Array) -> Iterator[tuple[str, pa.Array]]:
         for column in wanted:
@@ -142,7 +144,7 @@ class Loops:
     def _find(self) -> None:
         """Openers, and for any segment the last one before it."""
         code = _within(self.section, self.spans)
-        opens = _OPENS[code]
+        opens = _OPENS.take(code)
         opener = np.flatnonzero(opens)
         kind = code[opener]
         is_claim, is_line = kind == _CLP, kind == _SVC
@@ -157,9 +159,9 @@ class Loops:
         self.claim_segments, self.line_segments = opener[is_claim], opener[is_line]
         self.claims, self.lines = len(self.claim_segments), len(self.line_segments)
         # one entry per opener and, reached as number -1, one for segments before the first
-        self._opener = np.cumsum(opens, dtype=np.int32)
+        self._opener = np.cumsum(opens, dtype=np.int64)
         self._opener -= 1
-        region = np.full(len(opener) + 1, OUTSIDE, np.int8)
+        region = np.full(len(opener) + 1, OUTSIDE, np.int64)
         region[:-1][is_claim], region[:-1][is_line] = CLAIM, LINE
         self._region = region
         self._claim_of = np.cumsum(np.append(is_claim, False), dtype=np.int32) - np.int32(1)
@@ -170,67 +172,74 @@ class Loops:
         self.findings.append(Finding(segment, "SEGMENT_OUT_OF_PLACE", "error", message))
 
     def _qualify(self) -> None:
-        """Fill the slots, then ask for the elements of every column."""
+        """Fill the slots of all loops, then ask for the elements of every column."""
         section = self.section
-        rows = np.flatnonzero(_QUALIFIED[self.code])
+        rows = np.flatnonzero(_QUALIFIED.take(self.code))
         first = section.first[rows]
-        length = section.end[first + np.minimum(section.count[rows], 1)] - section.start[first]
-        numbers = columns.qualifiers(section.delimiters.element)(section.head[rows] & FIRST[np.minimum(length, 8)])
+        length = section.end[first + 1] - section.start[first]
+        keys = section.head[rows] & FIRST.take(length, mode="clip")
+        numbers = columns.qualifiers(section.delimiters.element)(keys)
+        # one row of cells per slot of the claims, then per slot of the lines, then cells nobody looks at
+        of_claims, of_lines = len(columns.CLAIM_SLOTS) * self.claims, len(columns.LINE_SLOTS) * self.lines
+        nowhere = of_claims + of_lines
+        cells = np.full(nowhere + max(self.claims, self.lines) + 1, section.size, np.int64)
+        table = columns.slots()
+        row_begins = np.full(table.shape, nowhere)
+        row_begins[CLAIM] = np.where(table[CLAIM] >= 0, table[CLAIM] * self.claims, nowhere)
+        row_begins[LINE] = np.where(table[LINE] >= 0, of_claims + table[LINE] * self.lines, nowhere)
         opener = self._opener[rows]
-        region = self._region[opener]
-        slot = columns.slots()[region, numbers]
-        self.of_claim = _Matrix(section, len(columns.CLAIM_SLOTS), self.claim_segments)
-        self.of_line = _Matrix(section, len(columns.LINE_SLOTS), self.line_segments)
-        for matrix, here, parent in ((self.of_claim, CLAIM, self._claim_of), (self.of_line, LINE, self._line_of)):
-            at = np.flatnonzero((region == here) & (slot >= 0))
-            matrix.fill(slot[at], parent[opener[at]], rows[at])
+        parent = np.where(self._region == LINE, self._line_of, self._claim_of)
+        parent[self._region == OUTSIDE] = 0
+        cell = row_begins.reshape(-1).take(self._region.take(opener, mode="wrap") * table.shape[1] + numbers)
+        cell += parent.take(opener, mode="wrap")
+        cells[cell[::-1]] = rows[::-1]  # of several the first stays: it is written last
+        self.of_claim = _Matrix(section, cells[:of_claims].reshape(len(columns.CLAIM_SLOTS), self.claims))
+        self.of_line = _Matrix(section, cells[of_claims:nowhere].reshape(len(columns.LINE_SLOTS), self.lines))
+        self.of_claim.segments[0], self.of_line.segments[0] = self.claim_segments, self.line_segments
         self.of_claim.prefer(columns.CLAIM_ELSE)
         self.of_line.prefer(columns.LINE_ELSE)
         rendering = self.of_claim.segments[columns.RENDERING]
-        qualifier = self._element(rendering, 8)
-        rendering[~values.same_text(section, qualifier, b"XX")] = section.size
-        self.of_claim.ask(self._text, columns.CLAIM_TEXT)
-        self.of_line.ask(self._text, columns.LINE_TEXT)
-        self.of_claim.ask(self._money, columns.CLAIM_MONEY)
-        self.of_line.ask(self._money, columns.LINE_MONEY)
-        self.of_line.ask(self._units, columns.LINE_QUANTITY)
-        self.of_claim.ask(self._days, columns.CLAIM_DATES)
-        self.of_line.ask(self._days, columns.LINE_DATES)
-        self._status = self._element(self.claim_segments, 2)
-
-    def _element(self, segments: Ints, number: Ints | int) -> Ints:
-        section = self.section
-        return np.where(section.count[segments] >= number, section.first[segments] + number, section.none)
+        rendering[~values.same_text(section, section.elements(rendering, 8), b"XX")] = section.size
+        self.of_claim.ask(
+            (self._text, columns.CLAIM_TEXT), (self._money, columns.CLAIM_MONEY), (self._days, columns.CLAIM_DATES)
+        )
+        self.of_line.ask(
+            (self._text, columns.LINE_TEXT), (self._money, columns.LINE_MONEY),
+            (self._units, columns.LINE_QUANTITY), (self._days, columns.LINE_DATES),
+        )  # fmt: skip
+        self._status = section.elements(self.claim_segments, 2)
 
     def _adjust(self) -> None:
         """One row per CAS triplet that is not empty."""
         section = self.section
         cas = np.flatnonzero(self.code == _CAS)
-        region = self._region[self._opener[cas]]
-        outside = region == OUTSIDE
+        outside = self._region.take(self._opener[cas], mode="wrap") == OUTSIDE
         if outside.any():
             for segment in cas[outside].tolist():
                 self._stray(segment, "an adjustment (CAS) outside of any claim was not read")
             cas = cas[~outside]
-        triplets = (section.count[cas] + 1) // 3
-        if len(cas) and (triplets.max() > 1 or triplets.min() < 1):
+        triplets: I64 = (section.last[cas] - section.first[cas] + 1) // 3
+        number: I64 | int = 2
+        if len(cas) and (np.any(triplets != 1)):
             before = np.cumsum(triplets) - triplets
             cas = np.repeat(cas, triplets)
             number = (np.arange(len(cas)) - np.repeat(before, triplets)) * 3 + 2
-        else:
-            number = np.full(len(cas), 2)
-        reason, amount, quantity = (self._element(cas, number + i) for i in range(3))
-        length = section.end - section.start
-        filled = (length[reason] > 0) | (length[amount] > 0) | (length[quantity] > 0)
+        parts = [section.elements(cas, number + i) for i in range(3)]
+        filled = section.end[parts[1]] > section.start[parts[1]]
         if not filled.all():
-            cas, reason, amount, quantity = cas[filled], reason[filled], amount[filled], quantity[filled]
+            for other in (parts[0], parts[2]):
+                filled |= section.end[other] > section.start[other]
+            cas, parts = cas[filled], [part[filled] for part in parts]
+        reason, amount, quantity = parts
         opener = self._opener[cas]
         self.adj_segments, self.adjustments = cas, len(cas)
         self.adj_claim, self.adj_line = self._claim_of[opener], self._line_of[opener]
         self.at_line = self._region[opener] == LINE
-        self._group, self._reason = self._element(cas, 1), reason
+        self._group, self._reason = section.elements(cas, 1), reason
+        counted = bool((quantity != section.none).any())
         self._adj = (
-            self._text.add(self._group), self._text.add(reason), self._money.add(amount), self._units.add(quantity)
+            self._text.add(self._group), self._text.add(reason), self._money.add(amount),
+            self._units.add(quantity) if counted else None,
         )  # fmt: skip
 
     def _remark(self) -> None:
@@ -239,21 +248,24 @@ class Loops:
         rows = np.flatnonzero((self.code == _MIA) | (self.code == _MOA))
         rows = rows[self._region[self._opener[rows]] == CLAIM]
         numbers = np.where((self.code[rows] == _MIA)[:, None], columns.MIA_REMARKS, columns.MOA_REMARKS)
-        elements = self._element(rows[:, None], numbers)
+        elements = section.elements(rows[:, None], numbers)
         there = section.end[elements] > section.start[elements]
         parents = np.repeat(self._claim_of[self._opener[rows]], there.sum(axis=1))
-        self._claim_remarks = self._text.add(elements[there]), list_offsets(np.bincount(parents, minlength=self.claims))
+        self._claim_remarks = (
+            self._text.add(elements[there]),
+            arrays.offsets(np.bincount(parents, minlength=self.claims)),
+        )
         rows = np.flatnonzero(self.code == _LQ)
         rows = rows[self._region[self._opener[rows]] == LINE]
-        qualifier, elements = self._element(rows, 1), self._element(rows, 2)
+        qualifier, elements = section.elements(rows, 1), section.elements(rows, 2)
         there = section.end[elements] > section.start[elements]
         there &= values.same_text(section, qualifier, b"HE") | values.same_text(section, qualifier, b"RX")
         parents = self._line_of[self._opener[rows[there]]]
-        self._line_remarks = self._text.add(elements[there]), list_offsets(np.bincount(parents, minlength=self.lines))
+        self._line_remarks = self._text.add(elements[there]), arrays.offsets(np.bincount(parents, minlength=self.lines))
 
     def _read(self) -> None:
         section = self.section
-        self._strings = section.strings().take(pa.array(self._text.elements().astype(np.int64) * 2))
+        self._strings = section.strings().take(arrays.int64(self._text.elements().astype(np.int64) * 2))
         self._cents, self._has_cents, self._bad_cents = values.numbers(section, self._money.elements(), 2)
         self._count, self._has_count, self._bad_count = values.numbers(section, self._units.elements(), 3)
         self._day, self._has_day, self._bad_day = values.dates(section, self._days.elements())
@@ -328,7 +340,7 @@ class Loops:
             self.findings.append(Finding(segment, "UNKNOWN_SEGMENT", "warning", message))
 
     def _check_columns(self) -> None:
-        gathers = (
+        gathers: tuple[tuple[list[Column], list[Column], Bools, Bools], ...] = (
             (columns.CLAIM_MONEY, columns.LINE_MONEY, self._has_cents, self._bad_cents),
             ([], columns.LINE_QUANTITY, self._has_count, self._bad_count),
             (columns.CLAIM_DATES, columns.LINE_DATES, self._has_day, self._bad_day),
@@ -348,24 +360,25 @@ class Loops:
                     if column.required:
                         for row in np.flatnonzero(~has[use.at] & ~bad[use.at]).tolist():
                             report(row, "AMOUNT_MISSING", "error", f"{column.label} is empty")
-        ids = self._element(self.claim_segments, 1)
+        ids = self.section.elements(self.claim_segments, 1)
         for row in np.flatnonzero(self.section.end[ids] == self.section.start[ids]).tolist():
             self._at_claim(row, "CLAIM_ID_MISSING", "error", "CLP01 is empty")
 
     def _check_adjustments(self) -> None:
         section = self.section
-        for elements, lookup, code, what in (
-            (self._reason, carc_lookup(), "UNKNOWN_CARC", "claim adjustment reason code"),
-            (self._group, group_lookup(), "UNKNOWN_GROUP_CODE", "claim adjustment group code"),
-        ):
-            start = section.start[elements]
-            length = section.end[elements] - start
-            known = lookup(section.eight(start) & FIRST[np.minimum(length, 8)]) > 0
-            for row in np.flatnonzero(~known).tolist():
-                if length[row]:
-                    self._at_adjustment(row, code, "warning", f"the {what} is not in the list of valid codes")
-                else:
-                    self._at_adjustment(row, "ADJUSTMENT_INCOMPLETE", "warning", f"the {what} is empty")
+        start = section.start[self._reason]
+        length = section.end[self._reason] - start
+        known = carc_lookup()(section.eight(start) & FIRST.take(length, mode="clip")) > 0
+        for row in np.flatnonzero(~known).tolist():
+            self._unknown(row, int(length[row]), "UNKNOWN_CARC", "claim adjustment reason code")
+        # the group is all that stands between the id and the reason, so the segment's first bytes tell
+        group = (section.head[self.adj_segments] >> np.uint64(32)) & FIRST[3]
+        known = group_lookup(section.delimiters.element)(group) > 0
+        for row in np.flatnonzero(~known).tolist():
+            at = self._group[row]
+            text = section.buffer[section.start[at] : section.end[at]]
+            if text.decode("utf-8", "replace") not in GROUP_CODES:
+                self._unknown(row, len(text), "UNKNOWN_GROUP_CODE", "claim adjustment group code")
         amount, quantity = self._adj[2], self._adj[3]
         for row in np.flatnonzero(~self._has_cents[amount]).tolist():
             if self._bad_cents[amount][row]:
@@ -373,8 +386,14 @@ class Loops:
                 self._at_adjustment(row, "AMOUNT_UNREADABLE", "error", message)
             else:
                 self._at_adjustment(row, "AMOUNT_MISSING", "error", "the adjustment has no amount")
-        for row in np.flatnonzero(self._bad_count[quantity]).tolist():
+        for row in np.flatnonzero(self._bad_count[quantity]).tolist() if quantity else ():
             self._at_adjustment(row, "QUANTITY_UNREADABLE", "warning", "the adjustment's quantity is no number")
+
+    def _unknown(self, row: int, length: int, code: str, what: str) -> None:
+        if length:
+            self._at_adjustment(row, code, "warning", f"the {what} is not in the list of valid codes")
+        else:
+            self._at_adjustment(row, "ADJUSTMENT_INCOMPLETE", "warning", f"the {what} is empty")
 
     def _at_claim(self, claim: int, code: str, severity: str, message: str, segment: int | None = None) -> None:
         where = int(self.claim_segments[claim]) if segment is None else segment
@@ -396,42 +415,42 @@ class Loops:
         everything = np.ones(max(claims, lines), np.bool_)
         complete = everything[:claims].copy()
         complete[broken] = False
-        computed = values.decimals(
+        computed = arrays.decimals(
             np.concatenate((self._claim_sum, self._claim_difference, self._line_sum, self._line_difference)),
             np.concatenate((everything[:claims], self._claim_known, everything[:lines], self._line_known)),
             MONEY,
         )
         cuts = np.cumsum([claims, claims, lines, lines]).tolist()
-        money = values.decimals(self._cents, self._has_cents, MONEY)
-        quantity = values.decimals(self._count, self._has_count, QUANTITY)
-        days = values.date_array(self._day, self._has_day)
+        money = arrays.decimals(self._cents, self._has_cents, MONEY)
+        quantity = arrays.decimals(self._count, self._has_count, QUANTITY)
+        days = arrays.dates(self._day, self._has_day)
         starts = np.array([s.start for s in self.spans], np.int64)
         owners = np.array([s.remittance_index for s in self.spans], np.int32)
         remittance = owners[np.searchsorted(starts, self.claim_segments, "right") - 1] if claims else owners[:0]
         first_claim, first_line = np.int32(self.first_claim), np.int32(self.first_line)
         of_claims = {
-            "remittance_index": pa.array(remittance),
-            "claim_index": pa.array(np.arange(claims, dtype=np.int32) + first_claim),
-            "remark_codes": lists(self._claim_remarks[1], self._strings[self._claim_remarks[0]]),
-            "is_reversal": pa.array(values.same_text(self.section, self._status, _REVERSAL)),
-            "line_count": pa.array(self.line_count),
+            "remittance_index": arrays.int32(remittance),
+            "claim_index": arrays.int32(np.arange(claims, dtype=np.int32) + first_claim),
+            "remark_codes": arrays.lists(self._claim_remarks[1], self._strings[self._claim_remarks[0]]),
+            "is_reversal": arrays.booleans(values.same_text(self.section, self._status, _REVERSAL)),
+            "line_count": arrays.int32(self.line_count),
             "adjustment_total": computed[: cuts[0]],
             "balance_difference": computed[cuts[0] : cuts[1]],
-            "balanced": pa.array(self._claim_balanced),
-            "complete": pa.array(complete),
+            "balanced": arrays.booleans(self._claim_balanced),
+            "complete": arrays.booleans(complete),
             **dict(self.of_claim.arrays(columns.CLAIM_TEXT, self._strings)),
             **dict(self.of_claim.arrays(columns.CLAIM_MONEY, money)),
             **dict(self.of_claim.arrays(columns.CLAIM_DATES, days)),
         }
         of_lines = {
-            "remittance_index": pa.array(remittance[self.line_claim]),
-            "claim_index": pa.array(self.line_claim + first_claim),
-            "line_index": pa.array(np.arange(lines, dtype=np.int32) + first_line),
-            "line_number": pa.array(self.line_number),
-            "remark_codes": lists(self._line_remarks[1], self._strings[self._line_remarks[0]]),
+            "remittance_index": arrays.int32(remittance[self.line_claim]),
+            "claim_index": arrays.int32(self.line_claim + first_claim),
+            "line_index": arrays.int32(np.arange(lines, dtype=np.int32) + first_line),
+            "line_number": arrays.int32(self.line_number),
+            "remark_codes": arrays.lists(self._line_remarks[1], self._strings[self._line_remarks[0]]),
             "adjustment_total": computed[cuts[1] : cuts[2]],
             "balance_difference": computed[cuts[2] :],
-            "balanced": pa.array(self._line_balanced),
+            "balanced": arrays.booleans(self._line_balanced),
             **self.procedures.columns(),
             **dict(self.of_line.arrays(columns.LINE_TEXT, self._strings)),
             **dict(self.of_line.arrays(columns.LINE_MONEY, money)),
@@ -440,18 +459,18 @@ class Loops:
         }
         group, reason, amount, number = self._adj
         of_adjustments = {
-            "remittance_index": pa.array(remittance[self.adj_claim]),
-            "claim_index": pa.array(self.adj_claim + first_claim),
-            "line_index": pa.array(self.adj_line + first_line, mask=~self.at_line),
+            "remittance_index": arrays.int32(remittance[self.adj_claim]),
+            "claim_index": arrays.int32(self.adj_claim + first_claim),
+            "line_index": arrays.int32(self.adj_line + first_line, self.at_line),
             "group_code": self._strings[group],
             "reason_code": self._strings[reason],
             "amount": money[amount],
-            "quantity": quantity[number],
+            "quantity": quantity[number] if number else None,
         }
         return (
-            _table(REMITTANCE_CLAIMS, of_claims, claims),
-            _table(SERVICE_LINES, of_lines, lines),
-            _table(ADJUSTMENTS, of_adjustments, self.adjustments),
+            arrays.table(REMITTANCE_CLAIMS, of_claims, claims),
+            arrays.table(SERVICE_LINES, of_lines, lines),
+            arrays.table(ADJUSTMENTS, of_adjustments, self.adjustments),
         )
 
 
@@ -483,16 +502,3 @@ def _unreadable(is_date: bool, column: Column) -> tuple[str, str, str]:
     if column in columns.LINE_QUANTITY:
         return "QUANTITY_UNREADABLE", "warning", f"{column.label} is no number"
     return "AMOUNT_UNREADABLE", "error", f"{column.label} is no exact number of cents"
-
-
-def _table(schema: pa.Schema, filled: dict[str, pa.Array], rows: int) -> pa.Table:
-    empty: dict[pa.DataType, pa.Array] = {}
-    arrays = []
-    for item in schema:
-        array = filled.get(item.name)
-        if array is None:
-            if item.type not in empty:
-                empty[item.type] = pa.nulls(rows, item.type)
-            array = empty[item.type]
-        arrays.append(array)
-    return pa.Table.from_arrays(arrays, schema=schema)

@@ -18,13 +18,13 @@ import pyarrow as pa
 
 from medbill.errors import BadInput, NotX12
 from medbill.model.remittances import ERA_TABLES
-from medbill.x12 import delimiters, source, values
+from medbill.x12 import arrays, delimiters, source, values
 from medbill.x12.codes import CODE, SEGMENTS, flags
 from medbill.x12.delimiters import Delimiters
 from medbill.x12.feed import Feed
 from medbill.x12.loops import Finding, Loops, Span
-from medbill.x12.scan import I64, Section
-from medbill.x12.tables import EraTables, money
+from medbill.x12.scan import Section
+from medbill.x12.tables import EraTables
 
 _ENVELOPE = flags("ISA", "GS", "ST", "SE", "GE", "IEA")
 _AFTER_HEADER = flags("ISA", "GS", "ST", "SE", "GE", "IEA", "LX", "TS3", "TS2", "PLB", "CLP", "SVC", "CAS")
@@ -211,14 +211,16 @@ class Reader:
 
     def _boundary(self, section: Section) -> int:
         """The last segment before which a section may end, 0 where there is none."""
-        code = section.code
-        may = _ENDS_CLAIM[code]
-        may[1:] |= _ENVELOPE[code[1:]] & _NO_CLAIM[code[:-1]]
-        at = np.flatnonzero(may)
-        if len(at) and at[-1]:
-            return int(at[-1])
+        size = section.size
+        for back in (1024, size):  # nearly always close to the end
+            code = section.code[max(size - back, 0) :]
+            may = _ENDS_CLAIM[code]
+            may[1:] |= _ENVELOPE[code[1:]] & _NO_CLAIM[code[:-1]]
+            at = np.flatnonzero(may[1:])
+            if len(at):
+                return int(at[-1]) + 1 + max(size - back, 0)
         # inside of another transaction set nothing needs to be kept together
-        return section.size if self._foreign and not _ENVELOPE[code].any() else 0
+        return size if self._foreign and not _ENVELOPE[section.code].any() else 0
 
     # --- sections -------------------------------------------------------------------------------------------------
 
@@ -274,10 +276,10 @@ class Reader:
         parts: list[_Part] = []
         if self._open is not None:
             parts.append(_Part(self._open, 0, size, before=self._open.segments))
-        headers_end = np.flatnonzero(_AFTER_HEADER[code])
+        envelope = np.flatnonzero(_ENVELOPE.take(code)).tolist()
         following = 0
-        for s in np.flatnonzero(_ENVELOPE[code]).tolist():
-            self._between(section, code, following, s, parts, headers_end)
+        for s in envelope:
+            self._between(section, code, following, s, parts)
             name = SEGMENTS[code[s]]
             if name == "SE":
                 self._se(section, s, parts)
@@ -285,14 +287,14 @@ class Reader:
                 if self._open is not None:
                     self._leave(parts, s, "broken")
                 self._foreign = False
-                getattr(self, f"_{name.lower()}")(section, s, parts, headers_end)
+                getattr(self, f"_{name.lower()}")(section, s, parts)
             following = s + 1
-        self._between(section, code, following, size, parts, headers_end)
+        self._between(section, code, following, size, parts)
         if self._open is not None:
             parts[-1].end = size
         return parts
 
-    def _between(self, section: Section, code: Any, start: int, end: int, parts: list[_Part], headers_end: I64) -> None:
+    def _between(self, section: Section, code: Any, start: int, end: int, parts: list[_Part]) -> None:
         """Segments with no transaction open: an 835 that has lost its ST is read all the same."""
         if start >= end or self._open is not None or self._foreign:
             return
@@ -305,16 +307,16 @@ class Reader:
                 message = "a segment outside of any transaction was not read"
                 self._note("SEGMENT_OUT_OF_PLACE", "warning", self._where(), message, segment=s)
         if lost < end:
-            self._begin(section, lost, None, True, parts, headers_end)
+            self._begin(section, lost, None, True, parts)
 
-    def _isa(self, section: Section, s: int, parts: list[_Part], headers_end: I64) -> None:
+    def _isa(self, section: Section, s: int, parts: list[_Part]) -> None:
         if self._interchange is not None:
             self._note("TRUNCATED", "error", self._where(), "the interchange breaks off: no IEA", segment=s)
         self._interchanges += 1
         self._group = None
         self._interchange = _Interchange(self._interchanges, section.text(s, 13), isa_date(section.value(s, 9)))
 
-    def _gs(self, section: Section, s: int, parts: list[_Part], headers_end: I64) -> None:
+    def _gs(self, section: Section, s: int, parts: list[_Part]) -> None:
         self._group_left_open(s)
         if self._interchange is not None:
             self._interchange.groups += 1
@@ -326,7 +328,7 @@ class Reader:
             self._note("GE_MISSING", "error", self._where(), "the functional group has no GE", segment=s)
         self._group = None
 
-    def _ge(self, section: Section, s: int, parts: list[_Part], headers_end: I64) -> None:
+    def _ge(self, section: Section, s: int, parts: list[_Part]) -> None:
         group = self._group
         if group is None:
             self._note("SEGMENT_OUT_OF_PLACE", "warning", self._where(), "a GE without a GS", segment=s)
@@ -338,7 +340,7 @@ class Reader:
             self._note("GE_CONTROL", "error", self._where(), "GE02 is not the group's GS06", segment=s)
         self._group = None
 
-    def _iea(self, section: Section, s: int, parts: list[_Part], headers_end: I64) -> None:
+    def _iea(self, section: Section, s: int, parts: list[_Part]) -> None:
         self._group_left_open(s)
         interchange = self._interchange
         if interchange is None:
@@ -351,17 +353,17 @@ class Reader:
             self._note("IEA_CONTROL", "error", self._where(), "IEA02 is not the interchange's ISA13", segment=s)
         self._interchange = None
 
-    def _st(self, section: Section, s: int, parts: list[_Part], headers_end: I64) -> None:
+    def _st(self, section: Section, s: int, parts: list[_Part]) -> None:
         if self._group is not None:
             self._group.transactions += 1
         kind = section.text(s, 1) or ""
         payment_group = self._group is not None and self._group.functional == "HP"
         if kind == "835":
-            self._begin(section, s, section.text(s, 2), False, parts, headers_end)
+            self._begin(section, s, section.text(s, 2), False, parts)
         elif payment_group and not re.fullmatch(r"[0-9]{3}", kind):
             message = "ST01 is no transaction set identifier; read as an 835, which its group is for"
             self._note("ST_UNREADABLE", "error", self._where(), message, segment=s, remittance=self._remittances)
-            self._begin(section, s, section.text(s, 2), False, parts, headers_end)
+            self._begin(section, s, section.text(s, 2), False, parts)
         else:
             self._foreign = True
             named = f"transaction set {kind}" if kind in _TRANSACTION_SETS else "another transaction set"
@@ -403,9 +405,7 @@ class Reader:
 
     # --- transactions ---------------------------------------------------------------------------------------------
 
-    def _begin(
-        self, section: Section, s: int, control: str | None, implied: bool, parts: list[_Part], headers_end: I64
-    ) -> None:
+    def _begin(self, section: Section, s: int, control: str | None, implied: bool, parts: list[_Part]) -> None:
         interchange, group = self._interchange, self._group
         self._transactions += 1
         t = _Transaction(self._remittances, self._transactions, control, implied, {})
@@ -413,8 +413,6 @@ class Reader:
         part = _Part(t, s, section.size)
         parts.append(part)
         self._open = t
-        at = int(np.searchsorted(headers_end, s, "left" if implied else "right"))
-        end = int(headers_end[at]) if at < len(headers_end) else section.size
         t.header = {
             "interchange_control": interchange.control if interchange else None,
             "interchange_date": interchange.date if interchange else None,
@@ -425,7 +423,7 @@ class Reader:
         if implied:
             message = "a transaction without an ST was read as an 835"
             self._note("ST_MISSING", "error", self._place(part, s), message, segment=s, remittance=t.index)
-        self._header(section, part, range(s, end))
+        self._header(section, part, range(s, _header_end(section, s if implied else s + 1)))
 
     def _header(self, section: Section, part: _Part, segments: range) -> None:
         """BPR, TRN, DTM*405 and the payer's and payee's N1 loops; of several the first counts."""
@@ -481,7 +479,7 @@ class Reader:
             t = p.transaction
             for s in at[(at >= p.start) & (at < p.end)].tolist():
                 period = self._date(section, s, 2, "PLB02", p)
-                for element in range(3, int(section.count[s]) + 1, 2):
+                for element in range(3, int(section.last[s] - section.first[s]) + 1, 2):
                     reason, amount = section.value(s, element), section.value(s, element + 1)
                     if not reason and not amount:
                         continue
@@ -500,7 +498,7 @@ class Reader:
                             "fiscal_period_end": period,
                             "reason_code": pieces[0],
                             "reference": pieces[1] if len(pieces) > 1 else None,
-                            "amount": None if cents is None else money(cents),
+                            "amount": cents,
                         }
                     )
 
@@ -524,14 +522,14 @@ class Reader:
                 **t.header,
                 "remittance_index": t.index,
                 "file_index": self._file,
-                "payment_amount": None if t.payment is None else money(t.payment),
+                "payment_amount": t.payment,
                 "claim_count": t.claims,
                 "service_line_count": t.lines,
                 "adjustment_count": t.adjustments,
-                "charge": money(t.charge),
-                "paid": money(t.paid),
-                "provider_adjustment_amount": money(t.provider_adjustments),
-                "balance_difference": None if difference is None else money(difference),
+                "charge": t.charge,
+                "paid": t.paid,
+                "provider_adjustment_amount": t.provider_adjustments,
+                "balance_difference": difference,
                 "balanced": difference == 0,
                 "complete": part.ended == "closed",
             }
@@ -572,7 +570,7 @@ class Reader:
     def _tables(self, loops: tuple[pa.Table, pa.Table, pa.Table] | None) -> EraTables:
         batch, self._batch = self._batch, _Batch()
         claims, lines, adjustments = loops or (
-            ERA_TABLES[name].empty_table() for name in ("claims", "service_lines", "adjustments")
+            arrays.table(ERA_TABLES[name], {}, 0) for name in ("claims", "service_lines", "adjustments")
         )
         problems = [
             {
@@ -598,9 +596,18 @@ class Reader:
 
 def _rows(name: str, rows: list[dict[str, Any]]) -> pa.Table:
     schema = ERA_TABLES[name]
-    if not rows:
-        return schema.empty_table()
-    return pa.Table.from_arrays([pa.array([r.get(f.name) for r in rows], f.type) for f in schema], schema=schema)
+    return arrays.table(
+        schema, {f.name: arrays.column([r.get(f.name) for r in rows], f.type) for f in schema}, len(rows)
+    )
+
+
+def _header_end(section: Section, start: int) -> int:
+    """The first segment from start on that is no part of a transaction's header."""
+    for at in range(start, section.size, 64):
+        ends = np.flatnonzero(_AFTER_HEADER[section.code[at : at + 64]])
+        if len(ends):
+            return at + int(ends[0])
+    return section.size
 
 
 def _text_after_interchange(section: Section, rest: bytes) -> int | None:

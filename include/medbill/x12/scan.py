@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from medbill.x12 import arrays
 from medbill.x12.codes import U8, U64, segment_lookup
 from medbill.x12.delimiters import Delimiters
 
@@ -31,8 +32,8 @@ class Section:
     """Columns over the segments of one section.
 
     start, end: byte positions of every element, and of one empty element after the last (number `none`).
-    first: number of each segment's id element; count: how many elements follow it; both have one more entry, for a
-    segment that does not exist (number `size`), whose elements are all `none`.
+    first, last: number of each segment's id element and of its last one; both have one more entry, for a segment that
+    does not exist (number `size`).
     code: the segment's number in codes.SEGMENTS. head: its first eight bytes as a number.
     """
 
@@ -42,11 +43,11 @@ class Section:
             data = _utf8(data, delimiters)
         if delimiters.element >= 0x80 or delimiters.terminator >= 0x80:
             raise ValueError("delimiters beyond ASCII are replaced before the scan")
-        newline = delimiters.terminator in b"\r\n"
+        broken = delimiters.terminator not in b"\r\n" and (b"\n" in data or b"\r" in data)
         while True:
             self.buffer = b"".join((bytes(PAD), data, bytes(PAD)))
             breaks = self._columns(self.buffer)
-            if newline or breaks == data.count(b"\n") + data.count(b"\r"):
+            if not broken or breaks == data.count(b"\n") + data.count(b"\r"):
                 break
             data = data.translate(None, b"\r\n")  # lines wrapped inside of segments
 
@@ -54,11 +55,16 @@ class Section:
         """Fill the columns; returns how many line breaks at the edges of elements were passed over."""
         octets = np.frombuffer(buffer, np.uint8)
         self.octets = octets
-        terminator = self.delimiters.terminator
+        ends_segment = octets == self.delimiters.terminator
         mask = octets == self.delimiters.element
-        mask |= octets == terminator
+        mask |= ends_segment
+        blank = octets <= _BLANK
+        loose_ends = loose_starts = False
+        if blank[PAD:-PAD].any():
+            loose_ends = bool((blank[PAD:-PAD] & mask[PAD + 1 : 1 - PAD]).any())
+            loose_starts = bool((blank[PAD + 1 : -PAD] & ends_segment[PAD : -PAD - 1]).any() or blank[PAD])
         separators = np.flatnonzero(mask)
-        del mask
+        del mask, blank, ends_segment
         n = len(separators)
         offsets = np.empty(2 * n + 2, np.int32)
         offsets[0] = PAD
@@ -67,57 +73,67 @@ class Section:
         offsets[-1] = offsets[-2]
         self.offsets, self.start, self.end = offsets, offsets[0::2], offsets[1::2]
         self.none = n
-        last = np.flatnonzero(octets[separators] == terminator).astype(np.int32)
-        first = np.empty(len(last) + 1, np.int32)
+        last = np.flatnonzero(octets.take(separators) == self.delimiters.terminator)
+        del separators
+        first = np.empty(len(last) + 1, np.int64)
         first[0] = 0
         np.add(last, 1, out=first[1:])
-        breaks = self._trim_ends(octets, separators) + self._trim_starts(octets, first)
-        self.first, self.count = first, np.append(last - first[:-1], np.int32(0))
-        start, length = self.start[first], self.end[first] - self.start[first]
-        blank = (length[:-1] == 0) & (self.count[:-1] == 0)
-        if blank.any():
-            kept = np.append(~blank, True)
-            self.first, self.count, start, length = self.first[kept], self.count[kept], start[kept], length[kept]
+        breaks = (self._trim_ends() if loose_ends else 0) + (self._trim_starts(first) if loose_starts else 0)
+        self.first, self.last = first, np.append(last, n)
+        start = self.start[first[:-1]]
+        blank_ones = octets.take(start, mode="clip") == self.delimiters.terminator
+        if blank_ones.any():
+            kept = np.append(~blank_ones | (self.end[first[:-1]] > start) | (last > first[:-1]), True)
+            self.first, self.last, start = self.first[kept], self.last[kept], start[kept[:-1]]
         self.size = len(self.first) - 1
         self._windows = np.ndarray(len(buffer) - 7, "V8", buffer, 0, (1,))
-        self.head = self.eight(start[:-1])
-        self.code: U8 = segment_lookup()(self.head & FIRST[np.minimum(length[:-1], 8)])
+        self.head = self.eight(start)
+        length = self.end[self.first[:-1]] - start
+        self.code: U8 = segment_lookup()(self.head & FIRST.take(length, mode="clip"))
         return breaks
 
-    def _trim_ends(self, octets: U8, separators: I64) -> int:
+    def _trim_ends(self) -> int:
         breaks = 0
-        blank = np.flatnonzero(octets[separators - 1] <= _BLANK)
+        rows = np.arange(self.none)
         while True:
-            blank = blank[self.end[blank] > self.start[blank]]
-            if not len(blank):
+            rows = rows[self.end[rows] > self.start[rows]]
+            byte = self.octets[self.end[rows] - 1]
+            blank = byte <= _BLANK
+            rows, byte = rows[blank], byte[blank]
+            if not len(rows):
                 return breaks
-            byte = octets[self.end[blank] - 1]
-            blank = blank[byte <= _BLANK]
             breaks += int(np.count_nonzero((byte == 10) | (byte == 13)))
-            self.end[blank] -= 1
+            self.end[rows] -= 1
 
-    def _trim_starts(self, octets: U8, first: npt.NDArray[np.int32]) -> int:
+    def _trim_starts(self, first: I64) -> int:
         breaks = 0
-        ids = first
+        rows = first
         while True:
-            byte = octets[self.start[ids]]
-            blank = (byte <= _BLANK) & (self.end[ids] > self.start[ids])
-            if not blank.any():
+            byte = self.octets[self.start[rows]]
+            blank = (byte <= _BLANK) & (self.end[rows] > self.start[rows])
+            rows, byte = rows[blank], byte[blank]
+            if not len(rows):
                 return breaks
-            ids, byte = ids[blank], byte[blank]
             breaks += int(np.count_nonzero((byte == 10) | (byte == 13)))
-            self.start[ids] += 1
+            self.start[rows] += 1
 
     def eight(self, positions: npt.NDArray[Any]) -> U64:
         """Eight bytes from each position, as little-endian numbers."""
-        return self._windows[positions].view("<u8")
+        words: U64 = self._windows[positions].view("<u8")
+        return words
 
     def value(self, segment: int, element: int) -> bytes:
         """One element, empty where it is absent. element 0 is the id."""
-        if element > self.count[segment]:
-            return b""
         at = self.first[segment] + element
+        if at > self.last[segment]:
+            return b""
         return self.buffer[self.start[at] : self.end[at]]
+
+    def elements(self, segments: npt.NDArray[Any], number: npt.NDArray[Any] | int) -> I64:
+        """Number of that element of each segment, `none` where it is absent."""
+        elements: I64 = self.first[segments] + number
+        elements[elements > self.last[segments]] = self.none
+        return elements
 
     def text(self, segment: int, element: int) -> str | None:
         return self.value(segment, element).decode("utf-8", "replace") or None
@@ -134,14 +150,7 @@ class Section:
         """All elements as one Arrow array over the section's bytes: element i is entry 2 * i, null where empty."""
         valid = np.ones(len(self.offsets) - 1, np.bool_)
         np.greater(self.end, self.start, out=valid[0::2])
-        return string_array(self.buffer, self.offsets, valid)
-
-
-def string_array(buffer: bytes, offsets: npt.NDArray[np.int32], valid: Bools) -> pa.Array:
-    bitmap = np.packbits(valid, bitorder="little")
-    return pa.Array.from_buffers(
-        pa.string(), len(offsets) - 1, [pa.py_buffer(bitmap), pa.py_buffer(offsets), pa.py_buffer(buffer)]
-    )
+        return arrays.text(self.buffer, self.offsets, valid)
 
 
 def _utf8(data: bytes, delimiters: Delimiters) -> bytes:

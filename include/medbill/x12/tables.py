@@ -11,9 +11,14 @@ import numpy as np
 import pyarrow as pa
 
 from medbill.model.remittances import ERA_TABLES
+from medbill.x12 import arrays
 from medbill.x12.values import cents
 
 TABLES = tuple(ERA_TABLES)
+_COUNTS = (
+    "transactions", "claims", "service_lines", "adjustments", "reversals", "provider_adjustments", "unbalanced_claims",
+)  # fmt: skip
+_AMOUNTS = ("charge", "paid", "payment", "provider_adjustment_amount")
 
 
 @dataclass(frozen=True)
@@ -31,7 +36,8 @@ class EraTables:
         """One of TABLES by name."""
         if name not in ERA_TABLES:
             raise KeyError(name)
-        return getattr(self, name)
+        table: pa.Table = getattr(self, name)
+        return table
 
     def summary(self) -> dict[str, Any]:
         """Counts and totals as `medbill era read --json` prints them; amounts are Decimal with two decimals."""
@@ -41,7 +47,7 @@ class EraTables:
 
 
 def empty() -> EraTables:
-    return EraTables(**{name: schema.empty_table() for name, schema in ERA_TABLES.items()})
+    return EraTables(**{name: arrays.table(schema, {}, 0) for name, schema in ERA_TABLES.items()})
 
 
 def concat(batches: Iterable[EraTables]) -> EraTables:
@@ -121,12 +127,6 @@ class Totals:
             "by_group_and_reason": {f"{g}-{r}": money(self.by_reason[g, r]) for g, r in sorted(self.by_reason)},
             "problems": self.problems,
         }
-
-
-_COUNTS = (
-    "transactions", "claims", "service_lines", "adjustments", "reversals", "provider_adjustments", "unbalanced_claims",
-)  # fmt: skip
-_AMOUNTS = ("charge", "paid", "payment", "provider_adjustment_amount")
 
 
 def money(amount: int) -> Decimal:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime
 import re
 from decimal import Decimal
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,10 @@ _SIX = _u64(0x0606060606060606)
 _KEPT = np.array([(2**64 - 1) - (2 ** (8 * (8 - n)) - 1) for n in range(9)], np.uint64)
 _FILL = _ZEROS & ~_KEPT
 _SIGN_SHIFT = np.array([8 * (8 - n) if n else 0 for n in range(9)], np.uint64)
+#: two decimals: the third byte from the end is the point; what stands before and after it
+_POINT, _POINT_AT = _u64(0xFF << 40), _u64(ord(".") << 40)
+_BEFORE_POINT, _AFTER_POINT = _u64((1 << 40) - 1), _u64(0xFFFF << 48)
+_BLOCK = 8192  # elements at a time, so that the steps between work in the processor's cache
 
 
 def parse_one(text: bytes, scale: int) -> int | None:
@@ -72,40 +77,68 @@ def numbers(section: Section, elements: npt.NDArray[Any], scale: int) -> tuple[I
 
     scale is 2 or 3. An empty element has no value and is not malformed.
     """
+    size = len(elements)
+    result, good, there = np.empty(size, np.int64), np.empty(size, np.bool_), np.empty(size, np.bool_)
+    for at in range(0, size, _BLOCK):
+        block = slice(at, at + _BLOCK)
+        _plain(section, elements[block], scale, result[block], good[block], there[block])
+    return result, good, there & ~good
+
+
+def _plain(section: Section, elements: npt.NDArray[Any], scale: int, result: I64, good: Bools, there: Bools) -> None:
+    """Digits without sign, whole or (scale 2) with two decimals, in one step; the rest in more of them."""
+    end = section.end[elements]
+    length = end - section.start[elements]
+    w = section.eight(end - 8)
+    w &= _KEPT.take(length, mode="clip")
+    w |= _FILL.take(length, mode="clip")
+    if scale == 2:
+        pointed = (w & _POINT) == _POINT_AT
+        moved = w & _BEFORE_POINT
+        moved <<= _u64(8)
+        moved |= w & _AFTER_POINT
+        moved |= _u64(0x30)
+        value, digits = _digits(np.where(pointed, moved, w))
+        result[:] = np.where(pointed, value, value * _u64(100)).view(np.int64)
+    else:
+        value, digits = _digits(w)
+        np.multiply(value.view(np.int64), 10**scale, out=result)
+    np.greater(length, 0, out=there)
+    np.logical_and(digits, length <= 8, out=good)
+    rest = np.flatnonzero(there > good)
+    if len(rest):
+        _signed(section, elements[rest], rest, scale, result, good)
+    good &= there
+    result *= good
+
+
+def _signed(section: Section, elements: npt.NDArray[Any], rows: I64, scale: int, result: I64, good: Bools) -> None:
+    """Any number of up to eight characters, longer ones by _longer."""
     end = section.end[elements]
     length = end - section.start[elements]
     n = np.minimum(length, 8)
-    w = section.eight(end - 8)
-    w &= _KEPT[n]
-    w |= _FILL[n]
-    shift = _SIGN_SHIFT[n]
-    negative = ((w >> shift) & _u64(0xFF)) == _u64(ord("-"))
-    w ^= (negative * _u64(ord("-") ^ ord("0"))) << shift
-    # exact test for a dot: 0x80 in each byte that is one
+    w = (section.eight(end - 8) & _KEPT[n]) | _FILL[n]
+    negative = ((w >> _SIGN_SHIFT[n]) & _u64(0xFF)) == _u64(ord("-"))
+    w ^= (negative * _u64(ord("-") ^ ord("0"))) << _SIGN_SHIFT[n]
+    # exact test for a point: 0x80 in each byte that is one
     dot = w ^ _DOTS
     dot = ~(((dot & _LOW7) + _LOW7) | dot | _LOW7)
     below = (dot >> _u64(7)) - _u64(1)
     above = ~((dot << _u64(1)) - _u64(1))
     pointed = dot != 0
-    w = np.where(pointed, (w & above) | ((w & below) << _u64(8)) | _u64(0x30), w)
-    value, good = _digits(w)
+    value, fits = _digits(np.where(pointed, (w & above) | ((w & below) << _u64(8)) | _u64(0x30), w))
     at6, at5, at4 = ((dot >> _u64(bit)) & _u64(1) for bit in (55, 47, 39))
-    if scale == 2:
-        factor = _u64(100) - at6 * _u64(90) - at5 * _u64(99)
-        good &= (dot & _u64(0x00000080_80808080)) == 0
-    else:
-        factor = _u64(1000) - at6 * _u64(900) - at5 * _u64(990) - at4 * _u64(999)
-        good &= (dot & _u64(0x00000000_80808080)) == 0
-    good &= (length <= 8) & (length > negative.astype(np.int32) + pointed)
-    result = (value * factor).view(np.int64)
-    np.negative(result, out=result, where=negative)
-    there = length > 0
-    rest = np.flatnonzero(there & ~good)
-    if len(rest):
-        _longer(section, np.asarray(elements)[rest], rest, scale, result, good)
-    good &= there
-    result *= good
-    return result, good, there & ~good
+    factor = _u64(10**scale) - at6 * _u64(9 * 10 ** (scale - 1)) - at5 * _u64(99 * 10 ** (scale - 2))
+    early = _u64(0x80808080_80)  # a point so far left that more decimals follow than the scale has
+    if scale == 3:
+        factor -= at4 * _u64(999)
+        early = _u64(0x80808080)
+    fits &= ((dot & early) == 0) & (length <= 8) & (length > negative.astype(np.int32) + pointed)
+    whole = (value * factor).view(np.int64)
+    result[rows] = np.where(negative, -whole, whole)
+    good[rows] = fits
+    if not fits.all():
+        _longer(section, elements[~fits], rows[~fits], scale, result, good)
 
 
 def _longer(section: Section, elements: npt.NDArray[Any], rows: I64, scale: int, result: I64, good: Bools) -> None:
@@ -142,18 +175,26 @@ def _longer(section: Section, elements: npt.NDArray[Any], rows: I64, scale: int,
         result[rows[i]] = one or 0
 
 
-_YEARS = np.arange(10_000)
-_LEAP = (_YEARS % 4 == 0) & ((_YEARS % 100 != 0) | (_YEARS % 400 == 0))
-_BEFORE = _YEARS - 1
-#: days from 1970-01-01 to the first of January of each year
-_NEW_YEAR = (_BEFORE * 365 + _BEFORE // 4 - _BEFORE // 100 + _BEFORE // 400 - 719_162).astype(np.int32)
-_LENGTHS = np.array([0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31], np.int32)
-#: per month number up to 99, common years then leap years: days before it, and days it has
-_DAYS_IN, _DAYS_BEFORE = np.zeros(200, np.int32), np.zeros(200, np.int32)
-for _leap in (0, 1):
-    _months = _LENGTHS + np.array([0, 0, _leap] + [0] * 10)
-    _DAYS_IN[100 * _leap : 100 * _leap + 13] = _months
-    _DAYS_BEFORE[100 * _leap + 1 : 100 * _leap + 14] = np.cumsum(_months)
+#: The calendar from 1940 on: entry (year - 1940) * 1300 + month * 100 + day is the days since its beginning.
+_FIRST_YEAR, _YEARS = 1940, 170
+_NO_DAY = 0xFFFF
+
+
+@cache
+def _calendar() -> npt.NDArray[np.uint16]:
+    table = np.full(_YEARS * 1300, _NO_DAY, np.uint16)
+    day = datetime.date(_FIRST_YEAR, 1, 1)
+    origin = day.toordinal()
+    for year in range(_YEARS):
+        for month in range(1, 13):
+            first = datetime.date(_FIRST_YEAR + year, month, 1)
+            days = (first.replace(day=28) + datetime.timedelta(days=4)).replace(day=1) - first
+            at = year * 1300 + month * 100 + 1
+            table[at : at + days.days] = np.arange(first.toordinal() - origin, first.toordinal() - origin + days.days)
+    return table
+
+
+_CALENDAR_BEGINS = datetime.date(_FIRST_YEAR, 1, 1).toordinal() - datetime.date(1970, 1, 1).toordinal()
 
 
 def dates(section: Section, elements: npt.NDArray[Any]) -> tuple[npt.NDArray[np.int32], Bools, Bools]:
@@ -162,23 +203,23 @@ def dates(section: Section, elements: npt.NDArray[Any]) -> tuple[npt.NDArray[np.
     length = section.end[elements] - start
     value, good = _digits(section.eight(start))
     good &= length == 8
-    value *= good
     number = value.astype(np.uint32)
-    year, rest = number // np.uint32(10_000), number % np.uint32(10_000)
-    month, day = rest // np.uint32(100), (rest % np.uint32(100)).astype(np.int32)
-    slot = month + np.uint32(100) * _LEAP[year]
-    good &= (day >= 1) & (day <= _DAYS_IN[slot]) & (year >= 1)
-    days = _NEW_YEAR[year] + _DAYS_BEFORE[slot] + day - 1
-    days *= good
-    return days.astype(np.int32), good, (length > 0) & ~good
-
-
-def decimals(values: I64, valid: Bools | None, kind: pa.DataType) -> pa.Array:
-    """Arrow decimal128 of integers in units of its last decimal."""
-    words = np.empty((len(values), 2), np.int64)
-    words[:, 0] = values
-    np.right_shift(values, 63, out=words[:, 1])
-    return pa.Array.from_buffers(kind, len(values), [_bitmap(valid), pa.py_buffer(words)])
+    year = number // np.uint32(10_000)
+    day = number - year * np.uint32(10_000)
+    year -= np.uint32(_FIRST_YEAR)  # wraps around for earlier ones
+    usual = good & (year < _YEARS) & (day < 1300)
+    at = (year * np.uint32(1300) + day) * usual
+    offset = _calendar().take(at)
+    result = offset.astype(np.int32)
+    result += np.int32(_CALENDAR_BEGINS)
+    good &= usual & (offset != _NO_DAY)
+    there = length > 0
+    for row in np.flatnonzero(there > good).tolist():
+        one = parse_date(section.buffer[start[row] : start[row] + length[row]])
+        if one is not None:
+            good[row], result[row] = True, one.toordinal() - datetime.date(1970, 1, 1).toordinal()
+    result *= good
+    return result, good, there & ~good
 
 
 def cents(column: pa.ChunkedArray | pa.Array) -> tuple[I64, Bools]:
@@ -193,19 +234,10 @@ def cents(column: pa.ChunkedArray | pa.Array) -> tuple[I64, Bools]:
     return np.concatenate(values), np.concatenate(valid)
 
 
-def date_array(days: npt.NDArray[np.int32], valid: Bools) -> pa.Array:
-    return pa.Array.from_buffers(pa.date32(), len(days), [_bitmap(valid), pa.py_buffer(days)])
-
-
-def _bitmap(valid: Bools | None) -> pa.Buffer | None:
-    if valid is None or valid.all():
-        return None
-    return pa.py_buffer(np.packbits(valid, bitorder="little"))
-
-
 def same_text(section: Section, elements: npt.NDArray[Any], text: bytes) -> Bools:
     """Whether each element is exactly this text of at most eight bytes."""
     start = section.start[elements]
     length = section.end[elements] - start
     words = section.eight(start) & FIRST[len(text)]
-    return (length == len(text)) & (words == _u64(int.from_bytes(text, "little")))
+    same: Bools = (length == len(text)) & (words == _u64(int.from_bytes(text, "little")))
+    return same

@@ -1,0 +1,101 @@
+"""Arrow arrays straight from buffers.
+
+pyarrow.array() would do, but it imports pandas wherever that is installed, which costs more than reading a file does.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from medbill.model.types import STRINGS
+
+I64 = npt.NDArray[np.int64]
+I32 = npt.NDArray[np.int32]
+Bools = npt.NDArray[np.bool_]
+Ints = npt.NDArray[Any]
+
+_EPOCH = datetime.date(1970, 1, 1).toordinal()
+
+
+def bitmap(valid: Bools | None) -> pa.Buffer | None:
+    if valid is None or valid.all():
+        return None
+    return pa.py_buffer(np.packbits(valid, bitorder="little"))
+
+
+def int32(values: Ints, valid: Bools | None = None) -> pa.Array:
+    return pa.Array.from_buffers(
+        pa.int32(), len(values), [bitmap(valid), pa.py_buffer(np.ascontiguousarray(values, np.int32))]
+    )
+
+
+def int64(values: Ints) -> pa.Array:
+    return pa.Array.from_buffers(pa.int64(), len(values), [None, pa.py_buffer(np.ascontiguousarray(values, np.int64))])
+
+
+def booleans(values: Bools) -> pa.Array:
+    return pa.Array.from_buffers(pa.bool_(), len(values), [None, pa.py_buffer(np.packbits(values, bitorder="little"))])
+
+
+def decimals(values: I64, valid: Bools | None, kind: pa.DataType) -> pa.Array:
+    """decimal128 of integers in units of its last decimal."""
+    words = np.empty((len(values), 2), np.int64)
+    words[:, 0] = values
+    np.right_shift(values, 63, out=words[:, 1])
+    return pa.Array.from_buffers(kind, len(values), [bitmap(valid), pa.py_buffer(words)])
+
+
+def dates(days: I32, valid: Bools | None) -> pa.Array:
+    """date32 of days since 1970-01-01."""
+    return pa.Array.from_buffers(pa.date32(), len(days), [bitmap(valid), pa.py_buffer(days)])
+
+
+def text(buffer: bytes, offsets: I32, valid: Bools | None) -> pa.Array:
+    return pa.Array.from_buffers(
+        pa.string(), len(offsets) - 1, [bitmap(valid), pa.py_buffer(offsets), pa.py_buffer(buffer)]
+    )
+
+
+def lists(offsets: I32, items: pa.Array) -> pa.Array:
+    return pa.Array.from_buffers(STRINGS, len(offsets) - 1, [None, pa.py_buffer(offsets)], children=[items])
+
+
+def offsets(counts: Ints) -> I32:
+    """Where each of consecutive runs of these lengths begins, and where the last ends."""
+    result = np.zeros(len(counts) + 1, np.int32)
+    np.cumsum(counts, out=result[1:])
+    return result
+
+
+def column(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
+    """A short column of Python values, None for null: text, whole numbers, dates, truth, or cents for a decimal."""
+    valid = np.array([v is not None for v in values], np.bool_)
+    if pa.types.is_string(kind):
+        encoded = [(v or "").encode("utf-8") for v in values]
+        return text(b"".join(encoded), offsets(np.array([len(e) for e in encoded], np.int64)), valid)
+    if pa.types.is_boolean(kind):
+        return booleans(np.array([bool(v) for v in values], np.bool_))
+    if pa.types.is_date32(kind):
+        return dates(np.array([v.toordinal() - _EPOCH if v else 0 for v in values], np.int32), valid)
+    whole = np.array([v or 0 for v in values], np.int64)
+    return decimals(whole, valid, kind) if pa.types.is_decimal(kind) else int32(whole, valid)
+
+
+def table(schema: pa.Schema, filled: Mapping[str, pa.Array | None], rows: int) -> pa.Table:
+    """A table of the schema; columns that are not filled are null."""
+    empty: dict[pa.DataType, pa.Array] = {}
+    arrays = []
+    for item in schema:
+        array = filled.get(item.name)
+        if array is None:
+            if item.type not in empty:
+                empty[item.type] = pa.nulls(rows, item.type)
+            array = empty[item.type]
+        arrays.append(array)
+    return pa.Table.from_arrays(arrays, schema=schema)
