@@ -134,12 +134,16 @@ class Loops:
         self.findings: list[Finding] = []
         self._text, self._money, self._units, self._days = _Gather(), _Gather(), _Gather(), _Gather()
         self._find()
+
+    def fill(self, broken: list[int]) -> None:
+        """Everything else: columns, balances, findings and the tables. broken: claims inside of which the file ends."""
         self._qualify()
         self._adjust()
         self._remark()
         self._read()
         self._balance()
         self._check()
+        self.claim_table, self.line_table, self.adjustment_table = self._tables(np.array(broken, np.int64))
 
     def _find(self) -> None:
         """Openers, and for any segment the last one before it."""
@@ -409,8 +413,8 @@ class Loops:
 
     # --- tables ---------------------------------------------------------------------------------------------------
 
-    def tables(self, broken: Ints) -> tuple[pa.Table, pa.Table, pa.Table]:
-        """claims, service_lines, adjustments. broken: claims (ordinals in the section) inside of which the file ends."""
+    def _tables(self, broken: I64) -> tuple[pa.Table, pa.Table, pa.Table]:
+        """claims, service_lines, adjustments."""
         claims, lines = self.claims, self.lines
         everything = np.ones(max(claims, lines), np.bool_)
         complete = everything[:claims].copy()

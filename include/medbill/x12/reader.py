@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import datetime
 import re
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -22,9 +23,12 @@ from medbill.x12 import arrays, delimiters, source, values
 from medbill.x12.codes import CODE, SEGMENTS, flags
 from medbill.x12.delimiters import Delimiters
 from medbill.x12.feed import Feed
-from medbill.x12.loops import Finding, Loops, Span
+from medbill.x12.loops import Loops, Span
 from medbill.x12.scan import Section
-from medbill.x12.tables import EraTables
+from medbill.x12.tables import EraTables, empty
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
 
 _ENVELOPE = flags("ISA", "GS", "ST", "SE", "GE", "IEA")
 _AFTER_HEADER = flags("ISA", "GS", "ST", "SE", "GE", "IEA", "LX", "TS3", "TS2", "PLB", "CLP", "SVC", "CAS")
@@ -106,18 +110,45 @@ class _Problem:
 
 @dataclass
 class _Batch:
+    """Rows that are made one by one."""
+
     remittances: list[dict[str, Any]] = field(default_factory=list)
     provider_adjustments: list[dict[str, Any]] = field(default_factory=list)
     problems: list[_Problem] = field(default_factory=list)
 
+    def note(
+        self, code: str, severity: str, place: str, message: str, segment: int = -1, remittance: int | None = None
+    ) -> None:
+        self.problems.append(_Problem(segment, code, severity, place, message, remittance))
+
+
+@dataclass
+class _Work:
+    """A section with all that depends on the sections before it settled, so that its columns can be filled anywhere.
+
+    broken: claims (ordinals in the section) inside of which the file breaks off. partial: so does a segment.
+    """
+
+    parts: list[_Part]
+    loops: Loops
+    batch: _Batch
+    broken: list[int]
+    partial: bool
+    ends_source: bool
+    first_claim: int
+    first_line: int
+
 
 class Reader:
-    """Reads sources one after the other; indices run on over all of them. chunk_bytes: how much is read at a time."""
+    """Reads sources one after the other; indices run on over all of them.
 
-    def __init__(self, chunk_bytes: int) -> None:
+    chunk_bytes: how much is read at a time. threads: how many sections may be worked on beside the one being scanned.
+    """
+
+    def __init__(self, chunk_bytes: int, threads: int) -> None:
         if chunk_bytes < 1:
             raise ValueError("chunk_bytes must be positive")
-        self._chunk = chunk_bytes
+        self._chunk, self._threads = chunk_bytes, threads
         self._file = -1
         self._remittances = self._claims = self._lines = 0
 
@@ -130,14 +161,41 @@ class Reader:
         self._open: _Transaction | None = None
         self._foreign = False
         self._batch = _Batch()
+        yield from self._fill(self._sections(what))
+        if not self._transactions:
+            self._batch.note("NO_REMITTANCE", "warning", f"file {self._file + 1}", "the file holds no 835 transaction")
+        yield _tables(self._batch, None)
+
+    def _fill(self, works: Iterator[_Work]) -> Iterator[EraTables]:
+        """Fill the columns of each section, several at a time where there are several, and give them in their order."""
+        pool: ThreadPoolExecutor | None = None
+        waiting: deque[tuple[_Work, Future[None]]] = deque()
+        try:
+            for work in works:
+                if pool is None and self._threads and not work.ends_source:
+                    from concurrent.futures.thread import ThreadPoolExecutor
+
+                    pool = ThreadPoolExecutor(self._threads)
+                if pool is None:
+                    work.loops.fill(work.broken)
+                    yield self._finish(work)
+                    continue
+                waiting.append((work, pool.submit(work.loops.fill, work.broken)))
+                del work
+                while len(waiting) > self._threads:
+                    yield self._finish(_result(*waiting.popleft()))
+            while waiting:
+                yield self._finish(_result(*waiting.popleft()))
+        finally:
+            if pool is not None:
+                pool.shutdown(cancel_futures=True)
+
+    def _sections(self, what: bytes | Path) -> Iterator[_Work]:
         feed = Feed(source.blocks(what, self._chunk))
         found_any = False
         while (found := self._seek(feed, found_any)) is not None:
             found_any = True
             yield from self._delimited(feed, feed.ascii(found))
-        if not self._transactions:
-            self._note("NO_REMITTANCE", "warning", f"file {self._file + 1}", "the file holds no 835 transaction")
-        yield self._tables(None)
 
     # --- bytes ----------------------------------------------------------------------------------------------------
 
@@ -165,19 +223,19 @@ class Reader:
             if not found_any:
                 raise NotX12(_no_interchange(begun, bool(skipped or rest)))
             if begun:
-                self._note("TRUNCATED", "error", place, "the file breaks off inside an interchange header (ISA)")
+                self._batch.note("TRUNCATED", "error", place, "the file breaks off inside an interchange header (ISA)")
             skipped = skipped or rest
         if skipped:
             message = "text outside of any interchange was not read"
-            self._note("TEXT_SKIPPED", "info", place if self._interchanges else f"file {self._file + 1}", message)
+            self._batch.note("TEXT_SKIPPED", "info", place if self._interchanges else f"file {self._file + 1}", message)
         if found is None:
             return None
         if not found[1].exact:
             message = "the ISA segment has not its fixed widths; its delimiters were inferred"
-            self._note("ISA_MALFORMED", "warning", place, message)
+            self._batch.note("ISA_MALFORMED", "warning", place, message)
         return found[1]
 
-    def _delimited(self, feed: Feed, current: Delimiters) -> Iterator[EraTables]:
+    def _delimited(self, feed: Feed, current: Delimiters) -> Iterator[_Work]:
         """Interchanges with the same delimiters, section by section, until other delimiters, other text or the end."""
         terminator = bytes([current.terminator])
         while True:
@@ -189,7 +247,7 @@ class Reader:
             last = rest.strip(_BLANK)
             if closed and _FINAL_IEA.fullmatch(last) and last[3] == current.element:
                 place = f"file {self._file + 1}, interchange {self._interchanges}"
-                self._note("TERMINATOR_MISSING", "info", place, "the last segment (IEA) has no terminator")
+                self._batch.note("TERMINATOR_MISSING", "info", place, "the last segment (IEA) has no terminator")
                 body, cut, rest = body + terminator, len(body) + 1, b""
             section = Section(body[:cut], current)
             foreign_text = _text_after_interchange(section, rest if closed else b"")
@@ -203,7 +261,7 @@ class Reader:
                     continue
             partial = bool(rest.strip(_BLANK))
             feed.data = after if closed else section.rest(size) + rest
-            yield self._section(section, size, closed, partial and closed)
+            yield self._prepare(section, size, closed, partial and closed, feed.ended and not feed.data)
             if closed:
                 return
             del section
@@ -224,51 +282,62 @@ class Reader:
 
     # --- sections -------------------------------------------------------------------------------------------------
 
-    def _section(self, section: Section, size: int, closed: bool, partial: bool) -> EraTables:
+    def _prepare(self, section: Section, size: int, closed: bool, partial: bool, ends_source: bool) -> _Work:
         """The first `size` segments. closed: nothing of these interchanges follows. partial: a segment was cut off."""
         parts = self._envelope(section, size)
         if closed:
             self._end(parts, size, partial)
         spans = [Span(p.start, p.end, p.transaction.index, p.transaction.implied and not p.before) for p in parts]
         loops = Loops(section, spans, self._claims, self._lines)
+        broken = []
+        for p in parts:
+            t = p.transaction
+            if t.first_claim < 0:
+                t.first_claim = self._claims + int(np.searchsorted(loops.claim_segments, p.start))
+            t.segments = p.before + p.end - p.start
+            claim, _ = loops.at(p.end - 1)
+            if p.ended == "broken" and claim >= 0:
+                broken.append(claim)
+        self._provider(section, size, parts)
+        work = _Work(parts, loops, self._batch, broken, partial, ends_source, self._claims, self._lines)
+        self._batch = _Batch()
+        self._claims += loops.claims
+        self._lines += loops.lines
+        return work
+
+    def _finish(self, work: _Work) -> EraTables:
+        """Add a filled section to its transactions, close those that end in it, and make its tables."""
+        loops, parts = work.loops, work.parts
         bounds = np.searchsorted(loops.claim_segments, [edge for p in parts for edge in (p.start, p.end)])
         charge = np.concatenate(([0], np.cumsum(loops.charge)))
         paid = np.concatenate(([0], np.cumsum(loops.paid)))
-        broken = []
+        starts = [p.start for p in parts]
+        for f in loops.findings:
+            part = parts[int(np.searchsorted(starts, f.segment, "right")) - 1]
+            claim = work.first_claim + f.claim if f.claim >= 0 else None
+            line = work.first_line + f.line if f.line >= 0 else None
+            place = self._place(part, f.segment, claim, loops.number(f.line))
+            work.batch.problems.append(
+                _Problem(f.segment, f.code, f.severity, place, f.message, part.transaction.index, claim, line)
+            )
         for p, low, high in zip(parts, bounds[0::2].tolist(), bounds[1::2].tolist(), strict=True):
             t = p.transaction
-            if t.first_claim < 0:
-                t.first_claim = self._claims + low
             t.claims += high - low
             t.lines += int(loops.lines_before[high] - loops.lines_before[low])
             t.adjustments += int(loops.adjustments_before[high] - loops.adjustments_before[low])
             t.charge += int(charge[high] - charge[low])
             t.paid += int(paid[high] - paid[low])
             t.readable = t.readable and bool(loops.readable[low:high].all())
-        self._provider(section, size, parts)
-        self._report(parts, loops)
-        for p in parts:
-            t = p.transaction
-            t.segments = p.before + p.end - p.start
-            claim, line = loops.at(p.end - 1)
             if p.ended == "broken":
-                if claim >= 0:
-                    broken.append(claim)
-                self._note(
-                    "TRUNCATED",
-                    "error",
-                    self._place(p, p.end - 1, self._claims + claim if claim >= 0 else None, loops.number(line)),
-                    "the transaction breaks off after this segment: no SE"
-                    + (", and a last segment that is cut off was not read" if partial and p is parts[-1] else ""),
-                    segment=p.end,
-                    remittance=t.index,
-                )
+                claim, line = loops.at(p.end - 1)
+                message = "the transaction breaks off after this segment: no SE"
+                if work.partial and p is parts[-1]:
+                    message += ", and a last segment that is cut off was not read"
+                place = self._place(p, p.end - 1, work.first_claim + claim if claim >= 0 else None, loops.number(line))
+                work.batch.note("TRUNCATED", "error", place, message, p.end, t.index)
             if p.ended:
-                self._close(p)
-        tables = self._tables(loops.tables(np.array(broken, np.int64)))
-        self._claims += loops.claims
-        self._lines += loops.lines
-        return tables
+                self._close(p, work.batch)
+        return _tables(work.batch, loops)
 
     def _envelope(self, section: Section, size: int) -> list[_Part]:
         """Walk the envelope segments; the parts of 835 transactions between them."""
@@ -305,13 +374,13 @@ class Reader:
         for s in range(start, lost):
             if not _IN_PLACE[code[s]]:
                 message = "a segment outside of any transaction was not read"
-                self._note("SEGMENT_OUT_OF_PLACE", "warning", self._where(), message, segment=s)
+                self._batch.note("SEGMENT_OUT_OF_PLACE", "warning", self._where(), message, segment=s)
         if lost < end:
             self._begin(section, lost, None, True, parts)
 
     def _isa(self, section: Section, s: int, parts: list[_Part]) -> None:
         if self._interchange is not None:
-            self._note("TRUNCATED", "error", self._where(), "the interchange breaks off: no IEA", segment=s)
+            self._batch.note("TRUNCATED", "error", self._where(), "the interchange breaks off: no IEA", segment=s)
         self._interchanges += 1
         self._group = None
         self._interchange = _Interchange(self._interchanges, section.text(s, 13), isa_date(section.value(s, 9)))
@@ -325,32 +394,32 @@ class Reader:
 
     def _group_left_open(self, s: int) -> None:
         if self._group is not None:
-            self._note("GE_MISSING", "error", self._where(), "the functional group has no GE", segment=s)
+            self._batch.note("GE_MISSING", "error", self._where(), "the functional group has no GE", segment=s)
         self._group = None
 
     def _ge(self, section: Section, s: int, parts: list[_Part]) -> None:
         group = self._group
         if group is None:
-            self._note("SEGMENT_OUT_OF_PLACE", "warning", self._where(), "a GE without a GS", segment=s)
+            self._batch.note("SEGMENT_OUT_OF_PLACE", "warning", self._where(), "a GE without a GS", segment=s)
             return
         if values.parse_one(section.value(s, 1), 0) != group.transactions:
             message = "GE01 is not the number of transactions in the group"
-            self._note("GE_COUNT", "error", self._where(), message, segment=s)
+            self._batch.note("GE_COUNT", "error", self._where(), message, segment=s)
         if not _same_number(section.text(s, 2), group.control):
-            self._note("GE_CONTROL", "error", self._where(), "GE02 is not the group's GS06", segment=s)
+            self._batch.note("GE_CONTROL", "error", self._where(), "GE02 is not the group's GS06", segment=s)
         self._group = None
 
     def _iea(self, section: Section, s: int, parts: list[_Part]) -> None:
         self._group_left_open(s)
         interchange = self._interchange
         if interchange is None:
-            self._note("SEGMENT_OUT_OF_PLACE", "warning", self._where(), "an IEA without an ISA", segment=s)
+            self._batch.note("SEGMENT_OUT_OF_PLACE", "warning", self._where(), "an IEA without an ISA", segment=s)
             return
         if values.parse_one(section.value(s, 1), 0) != interchange.groups:
             message = "IEA01 is not the number of groups in the interchange"
-            self._note("IEA_COUNT", "error", self._where(), message, segment=s)
+            self._batch.note("IEA_COUNT", "error", self._where(), message, segment=s)
         if not _same_number(section.text(s, 2), interchange.control):
-            self._note("IEA_CONTROL", "error", self._where(), "IEA02 is not the interchange's ISA13", segment=s)
+            self._batch.note("IEA_CONTROL", "error", self._where(), "IEA02 is not the interchange's ISA13", segment=s)
         self._interchange = None
 
     def _st(self, section: Section, s: int, parts: list[_Part]) -> None:
@@ -362,20 +431,20 @@ class Reader:
             self._begin(section, s, section.text(s, 2), False, parts)
         elif payment_group and not re.fullmatch(r"[0-9]{3}", kind):
             message = "ST01 is no transaction set identifier; read as an 835, which its group is for"
-            self._note("ST_UNREADABLE", "error", self._where(), message, segment=s, remittance=self._remittances)
+            self._batch.note("ST_UNREADABLE", "error", self._where(), message, segment=s, remittance=self._remittances)
             self._begin(section, s, section.text(s, 2), False, parts)
         else:
             self._foreign = True
             named = f"transaction set {kind}" if kind in _TRANSACTION_SETS else "another transaction set"
             severity = "info" if kind in _TRANSACTION_SETS else "warning"
             message = f"{named} beside the 835 was skipped"
-            self._note("TRANSACTION_SKIPPED", severity, self._where(), message, segment=s)
+            self._batch.note("TRANSACTION_SKIPPED", severity, self._where(), message, segment=s)
 
     def _se(self, section: Section, s: int, parts: list[_Part]) -> None:
         t = self._open
         if t is None:
             if not self._foreign:
-                self._note("SEGMENT_OUT_OF_PLACE", "warning", self._where(), "an SE without an ST", segment=s)
+                self._batch.note("SEGMENT_OUT_OF_PLACE", "warning", self._where(), "an SE without an ST", segment=s)
             self._foreign = False
             return
         part = parts[-1]
@@ -383,10 +452,10 @@ class Reader:
         if not t.implied:
             if values.parse_one(section.value(s, 1), 0) != part.before + s - part.start + 1:
                 message = "SE01 is not the number of segments in the transaction"
-                self._note("SE_COUNT", "error", place, message, segment=s, remittance=t.index)
+                self._batch.note("SE_COUNT", "error", place, message, segment=s, remittance=t.index)
             if section.text(s, 2) != t.control:
                 message = "SE02 is not the transaction's ST02"
-                self._note("SE_CONTROL", "error", place, message, segment=s, remittance=t.index)
+                self._batch.note("SE_CONTROL", "error", place, message, segment=s, remittance=t.index)
         self._leave(parts, s + 1, "closed")
 
     def _leave(self, parts: list[_Part], end: int, how: str) -> None:
@@ -400,7 +469,7 @@ class Reader:
         elif self._interchange is not None:
             message = "the interchange breaks off: no IEA"
             message += ", and a last segment that is cut off was not read" if partial else ""
-            self._note("TRUNCATED", "error", self._where(), message, segment=size)
+            self._batch.note("TRUNCATED", "error", self._where(), message, segment=size)
         self._foreign, self._group, self._interchange = False, None, None
 
     # --- transactions ---------------------------------------------------------------------------------------------
@@ -422,7 +491,7 @@ class Reader:
         }
         if implied:
             message = "a transaction without an ST was read as an 835"
-            self._note("ST_MISSING", "error", self._place(part, s), message, segment=s, remittance=t.index)
+            self._batch.note("ST_MISSING", "error", self._place(part, s), message, segment=s, remittance=t.index)
         self._header(section, part, range(s, _header_end(section, s if implied else s + 1)))
 
     def _header(self, section: Section, part: _Part, segments: range) -> None:
@@ -439,7 +508,7 @@ class Reader:
                 if t.payment is None:
                     code = "AMOUNT_UNREADABLE" if section.value(s, 2) else "AMOUNT_MISSING"
                     message = "BPR02 is no exact number of cents" if section.value(s, 2) else "BPR02 is empty"
-                    self._note(code, "error", self._place(part, s), message, segment=s, remittance=t.index)
+                    self._batch.note(code, "error", self._place(part, s), message, segment=s, remittance=t.index)
             elif name == "TRN" and "trace_number" not in h:
                 h["trace_number"], h["payer_trace_id"] = text(s, 2), text(s, 3)
             elif name == "DTM" and section.value(s, 1) == b"405" and "production_date" not in h:
@@ -461,7 +530,7 @@ class Reader:
         h["payer_id"] = h.get("payer_id") or h.pop("payer_2u", None) or h.get("payer_trace_id")
         if "handling_code" not in h:
             message = "the transaction has no BPR, so no payment amount"
-            self._note("BPR_MISSING", "error", self._place(part, part.start), message, part.start, t.index)
+            self._batch.note("BPR_MISSING", "error", self._place(part, part.start), message, part.start, t.index)
 
     def _date(self, section: Section, s: int, element: int, label: str, part: _Part) -> datetime.date | None:
         text = section.value(s, element)
@@ -469,7 +538,7 @@ class Reader:
         if text and day is None:
             message = f"the date of {label} is no day of the calendar (CCYYMMDD)"
             place = self._place(part, s)
-            self._note("DATE_UNREADABLE", "warning", place, message, segment=s, remittance=part.transaction.index)
+            self._batch.note("DATE_UNREADABLE", "warning", place, message, segment=s, remittance=part.transaction.index)
         return day
 
     def _provider(self, section: Section, size: int, parts: list[_Part]) -> None:
@@ -487,7 +556,7 @@ class Reader:
                     if cents is None:
                         code = "AMOUNT_UNREADABLE" if amount else "AMOUNT_MISSING"
                         message = f"PLB{element + 1:02d} is {'no exact number of cents' if amount else 'empty'}"
-                        self._note(code, "error", self._place(p, s), message, segment=s, remittance=t.index)
+                        self._batch.note(code, "error", self._place(p, s), message, segment=s, remittance=t.index)
                         t.readable = False
                     t.provider_adjustments += cents or 0
                     pieces = _split(reason, section.delimiters.component)
@@ -502,7 +571,7 @@ class Reader:
                         }
                     )
 
-    def _close(self, part: _Part) -> None:
+    def _close(self, part: _Part, batch: _Batch) -> None:
         """The remittance's row, and whether BPR02 = sum of CLP04 - sum of PLB."""
         t = part.transaction
         for amount in (t.charge, t.paid, t.provider_adjustments):
@@ -514,10 +583,10 @@ class Reader:
         if difference:
             message = "BPR02 is not the sum of CLP04 less the sum of PLB amounts"
             place = self._place(part, part.end - 1)
-            self._note("TRANSACTION_UNBALANCED", "error", place, message, part.end, t.index)
+            batch.note("TRANSACTION_UNBALANCED", "error", place, message, part.end, t.index)
         if not t.claims:
-            self._note("NO_CLAIMS", "info", self._place(part, part.end - 1), "no claim (CLP)", part.end, t.index)
-        self._batch.remittances.append(
+            batch.note("NO_CLAIMS", "info", self._place(part, part.end - 1), "no claim (CLP)", part.end, t.index)
+        batch.remittances.append(
             {
                 **t.header,
                 "remittance_index": t.index,
@@ -537,11 +606,6 @@ class Reader:
 
     # --- problems -------------------------------------------------------------------------------------------------
 
-    def _note(
-        self, code: str, severity: str, place: str, message: str, segment: int = -1, remittance: int | None = None
-    ) -> None:
-        self._batch.problems.append(_Problem(segment, code, severity, place, message, remittance))
-
     def _where(self) -> str:
         place = f"file {self._file + 1}, interchange {self._interchanges}"
         return place + (f", group {self._group.ordinal}" if self._group else "")
@@ -555,50 +619,41 @@ class Reader:
             place += f", line {line}"
         return f"{place}, segment {part.before + segment - part.start + 1}"
 
-    def _report(self, parts: list[_Part], loops: Loops) -> None:
-        starts = [p.start for p in parts]
-        for f in loops.findings:
-            part = parts[int(np.searchsorted(starts, f.segment, "right")) - 1]
-            self._batch.problems.append(self._problem(f, part, loops))
 
-    def _problem(self, f: Finding, part: _Part, loops: Loops) -> _Problem:
-        claim = self._claims + f.claim if f.claim >= 0 else None
-        line = self._lines + f.line if f.line >= 0 else None
-        place = self._place(part, f.segment, claim, loops.number(f.line))
-        return _Problem(f.segment, f.code, f.severity, place, f.message, part.transaction.index, claim, line)
+def _result(work: _Work, filled: Future[None]) -> _Work:
+    filled.result()
+    return work
 
-    def _tables(self, loops: tuple[pa.Table, pa.Table, pa.Table] | None) -> EraTables:
-        batch, self._batch = self._batch, _Batch()
-        claims, lines, adjustments = loops or (
-            arrays.table(ERA_TABLES[name], {}, 0) for name in ("claims", "service_lines", "adjustments")
-        )
-        problems = [
-            {
-                "code": p.code,
-                "severity": p.severity,
-                "place": p.place,
-                "message": p.message,
-                "remittance_index": p.remittance,
-                "claim_index": p.claim,
-                "line_index": p.line,
-            }
-            for p in sorted(batch.problems, key=lambda p: p.segment)
-        ]
-        return EraTables(
-            remittances=_rows("remittances", batch.remittances),
-            claims=claims,
-            service_lines=lines,
-            adjustments=adjustments,
-            provider_adjustments=_rows("provider_adjustments", batch.provider_adjustments),
-            problems=_rows("problems", problems),
-        )
+
+def _tables(batch: _Batch, loops: Loops | None) -> EraTables:
+    problems = [
+        {
+            "code": p.code,
+            "severity": p.severity,
+            "place": p.place,
+            "message": p.message,
+            "remittance_index": p.remittance,
+            "claim_index": p.claim,
+            "line_index": p.line,
+        }
+        for p in sorted(batch.problems, key=lambda p: p.segment)
+    ]
+    return EraTables(
+        remittances=_rows("remittances", batch.remittances),
+        claims=loops.claim_table if loops else _rows("claims", []),
+        service_lines=loops.line_table if loops else _rows("service_lines", []),
+        adjustments=loops.adjustment_table if loops else _rows("adjustments", []),
+        provider_adjustments=_rows("provider_adjustments", batch.provider_adjustments),
+        problems=_rows("problems", problems),
+    )
 
 
 def _rows(name: str, rows: list[dict[str, Any]]) -> pa.Table:
+    if not rows:
+        return empty().table(name)
     schema = ERA_TABLES[name]
-    return arrays.table(
-        schema, {f.name: arrays.column([r.get(f.name) for r in rows], f.type) for f in schema}, len(rows)
-    )
+    filled = {f.name: arrays.column([r.get(f.name) for r in rows], f.type) for f in schema}
+    return arrays.table(schema, filled, len(rows))
 
 
 def _header_end(section: Section, start: int) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -46,7 +47,9 @@ class EraTables:
         return totals.summary()
 
 
+@cache
 def empty() -> EraTables:
+    """Tables without rows."""
     return EraTables(**{name: arrays.table(schema, {}, 0) for name, schema in ERA_TABLES.items()})
 
 
