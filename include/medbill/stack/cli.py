@@ -134,5 +134,5 @@ def env() -> None:
 
     settings = Settings.from_env()
     for name, value in sorted(airflow_env(settings, Ports.remembered(Home(settings.home))).items()):
-        if name.startswith(("AIRFLOW_HOME", "AIRFLOW__", "MEDBILL_", "PYTHONPATH", "GX_")):
+        if name.startswith(("AIRFLOW_HOME", "AIRFLOW__", "AIRFLOW_CONN_", "MEDBILL_", "PYTHONPATH", "GX_")):
             typer.echo(f"export {name}={shlex.quote(value)}")

@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[3]
 #: Of the caller's environment: what a program needs to run, and the settings that are ours to take.
 _KEPT = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR", "OPENBLAS_CORETYPE")
 _OURS = ("MEDBILL_", "AIRFLOW_CONN_")
+_SANDBOX_CONNECTION = "AIRFLOW_CONN_DRCHRONO_LAKESIDE"
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,8 @@ def airflow_env(settings: Settings, ports: Ports, checkout: Checkout | None = No
         # a task whose process died is retried after a minute, not after five
         ("scheduler", "task_instance_heartbeat_timeout"): 60,
         ("triggerer", "triggerer_health_check_threshold"): 60,
+        # a busy machine answers late; a task given up for that would only be run again
+        ("workers", "execution_api_timeout"): 60,
         ("dag_processor", "health_check_threshold"): 60,
         ("logging", "worker_log_server_port"): ports.task_logs,
         ("logging", "trigger_log_server_port"): ports.trigger_logs,
@@ -107,18 +110,15 @@ def airflow_env(settings: Settings, ports: Ports, checkout: Checkout | None = No
     )
     if account := home.read("sandbox/credentials.json"):
         # the sandbox's made-up account, unless the caller's environment brings a real one
-        env.setdefault(
-            "AIRFLOW_CONN_DRCHRONO_LAKESIDE",
-            json.dumps(
-                {
-                    "conn_type": "http",
-                    "host": f"http://{HOST}:{ports.sandbox}",
-                    "login": account["client_id"],
-                    "password": account["client_secret"],
-                    "extra": {"refresh_token": account["refresh_token"]},
-                }
-            ),
-        )
+        connection = {
+            "conn_type": "http",
+            "host": f"http://{HOST}:{ports.sandbox}",
+            "login": account["client_id"],
+            "password": account["client_secret"],
+            "extra": {"refresh_token": account["refresh_token"]},
+        }
+        if account["client_id"] in env.get(_SANDBOX_CONNECTION, account["client_id"]):
+            env[_SANDBOX_CONNECTION] = json.dumps(connection)
     env.pop("MEDBILL_ACTOR", None)  # a task acts for nobody
     return env
 
