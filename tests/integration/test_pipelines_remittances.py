@@ -185,7 +185,7 @@ def test_no_identifier_in_the_deidentified_zones_proposals_or_ledger(world: Worl
     for table in (inbox_files, partitions, quarantine, holds, proposals, results):
         texts.append(json.dumps(world.rows(table), default=str))
     with world.ctx.db.connect() as connection:
-        rows = connection.execute(sa.text("SELECT row_to_json(t)::text FROM audit.ledger t")).scalars().all()
+        rows = connection.execute(sa.text("SELECT row_to_json(t)::text FROM audit.rows t")).scalars().all()
     assert len(rows) > 100
     texts += rows
     hits = {m.group(0) for text in texts for m in pattern.finditer(text)}

@@ -69,8 +69,11 @@ def denials_tables(ctx: Context, practice: str, start: date, end: date) -> Denia
     claims, lines = [schema.empty_table()], [PUBLISHED_SERVICE_LINES.empty_table()]
     for day in days:
         tables = deidentify.read(ctx, Partition(practice, "remittances", day))
-        payers = tables["remittances"].select(["remittance_key", "payment_date", "payer_id", "payer_name"])
-        joined = tables["claims"].join(payers, "remittance_key").sort_by("claim_key").select(schema.names).cast(schema)
+        payments, joined = tables["remittances"], tables["claims"]
+        of_claim = pc.index_in(joined["remittance_key"], value_set=payments["remittance_key"].combine_chunks())
+        for name in ("payment_date", "payer_id", "payer_name"):
+            joined = joined.append_column(name, pc.take(payments[name], of_claim))
+        joined = joined.cast(schema)
         claims.append(joined.filter(pc.invert(pc.is_in(joined["claim_key"], value_set=held))))
         of_day = tables["service_lines"]
         lines.append(of_day.filter(pc.invert(pc.is_in(of_day["claim_key"], value_set=held))))
