@@ -21,10 +21,35 @@ HERE = Path(__file__).parent
 #: A name this frequent as an English word is kept in the list of words too: its capital alone proves nothing.
 _COMMON = 9_000
 _SURNAMES = 25_000
-_LOCALES = (
-    "de_DE en_GB en_IN en_KE en_NG en_PH en_US es_CO es_ES es_MX fil_PH fr_FR ga_IE hi_IN ig_NG it_IT nl_NL no_NO "
-    "pl_PL pt_BR sv_SE tr_TR vi_VN yo_NG zu_ZA"
-).split()
+#: Frequent in the sources as names only.
+_NAMES_ONLY = {"billy", "don", "drew", "emily", "jack", "mike", "ray", "rob"}
+_LOCALES = [
+    "de_DE",
+    "en_GB",
+    "en_IN",
+    "en_KE",
+    "en_NG",
+    "en_PH",
+    "en_US",
+    "es_CO",
+    "es_ES",
+    "es_MX",
+    "fil_PH",
+    "fr_FR",
+    "ga_IE",
+    "hi_IN",
+    "ig_NG",
+    "it_IT",
+    "nl_NL",
+    "no_NO",
+    "pl_PL",
+    "pt_BR",
+    "sv_SE",
+    "tr_TR",
+    "vi_VN",
+    "yo_NG",
+    "zu_ZA",
+]
 
 
 def _plain(values: Any) -> set[str]:
@@ -64,6 +89,7 @@ def main() -> None:
     more_first, more_last = _faker()
     first, last = first | more_first, last | more_last
 
+    names = first | last
     counts: dict[str, int] = json.loads(gzip.decompress((files("spellchecker") / "resources/en.json.gz").read_bytes()))
     books = (files("symspellpy") / "frequency_dictionary_en_82_765.txt").read_text(encoding="utf-8-sig").splitlines()
     rank = {line.split()[0]: i for i, line in enumerate(books)}
@@ -74,7 +100,8 @@ def main() -> None:
         and w.isalpha()
         and len(w) > 1
         and (counts.get(w, 0) >= 100 or (rank.get(w, 10**9) < 60_000 and w in counts) or rank.get(w, 10**9) < 25_000)
-        and not (w in first | last and counts.get(w, 0) < _COMMON)
+        and not (w in names and counts.get(w, 0) < _COMMON)
+        and w not in _NAMES_ONLY
     }
 
     raw = (files("drug_named_entity_recognition") / "drug_ner_dictionary.pkl.bz2").read_bytes()
@@ -87,7 +114,7 @@ def main() -> None:
     drugs = {
         part
         for variant, canonical in drugs_data["drug_variant_to_canonical"].items()
-        if known & set(canonical)
+        if not known.isdisjoint(canonical)
         for part in variant.split()
         if re.fullmatch(r"[a-z]{5,24}", part) and part not in words
     } - first

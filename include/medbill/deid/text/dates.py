@@ -1,0 +1,219 @@
+"""Dates in every form, and ages over 89 (45 CFR 164.514(b)(2)(i)(C))."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+
+import regex
+
+from medbill.deid.text.scan import finditer
+from medbill.deid.text.span import Span, spot
+
+_FULL = [
+    "january",
+    "february",
+    "march",
+    "april",
+    "may",
+    "june",
+    "july",
+    "august",
+    "september",
+    "october",
+    "november",
+    "december",
+]
+_SHORT = ["jan", "feb", "mar", "apr", "jun", "jul", "aug", "sept", "sep", "oct", "nov", "dec"]
+
+
+def _misspelt() -> frozenset[str]:
+    """Names of months with one letter dropped, doubled, exchanged with its neighbour, or as OCR misreads it."""
+    out = set()
+    for month in _FULL:
+        if len(month) < 5:
+            continue
+        for i in range(1, len(month)):
+            out |= {month[:i] + month[i + 1 :], month[:i] + month[i] + month[i:]}
+            out.add(month[: i - 1] + month[i] + month[i - 1] + month[i + 1 :])
+        for a, b in (
+            ("o", "0"),
+            ("l", "1"),
+            ("r", "n"),
+            ("u", "v"),
+            ("e", "c"),
+            ("a", "e"),
+            ("m", "rn"),
+            ("b", "h"),
+            ("i", "l"),
+        ):
+            for i, c in enumerate(month):
+                if c == a:
+                    out.add(month[:i] + b + month[i + 1 :])
+    return frozenset(out) - set(_FULL) - {"march"}
+
+
+_MISSPELT = _misspelt()
+_MONTH = "(?:" + "|".join([*_FULL, *(f"{m}\\b\\.?" for m in _SHORT), *sorted(_MISSPELT, key=len, reverse=True)]) + ")"
+_CLEAN_MONTH = "(?:" + "|".join([*_FULL, *_SHORT]) + ")"
+_O = r"[\dOolI]"  # OCR
+_DAY = r"(?:[0-3]?\d|[O0][1-9]|[l1I][0-9]|[lI])(?:\s?(?:st|nd|rd|th))?"
+_YEAR = r"(?:(?:19|20|2O)[\dOolI]{2}|'\s?\d{2}|\d{2}(?![\d:/-]))"
+_YEAR4 = r"(?:19|20)\d\d"
+_TIME = r"(?:[T ,]{1,2}(?:at )?\d{1,2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?:\s?[ap]\.?m\b\.?)?(?:Z|[+-]\d\d:?\d\d)?)?"
+_WEEKDAY = r"(?:mon|tues?|wed(?:nes)?|thu(?:rs)?|fri|sat(?:ur)?|sun)(?:day)?s?"
+_WRITTEN = regex.compile(
+    rf"(?<![\w])(?:{_WEEKDAY}\.?,?\s+)?(?:the\s+)?(?:"
+    rf"{_MONTH}[\s.,/-]*(?:the\s+)?{_DAY}(?:\s?(?:-|to|and|&|through|thru)\s?(?:{_MONTH}\.?\s+)?{_DAY})?(?:\s?(?:,|of|-|/|\s)\s?\s?{_YEAR})?(?![\w])"
+    rf"|{_DAY}[\s.,/-]*(?:day\s+)?(?:of\s+)?{_MONTH}(?:[\s.,/-]+{_YEAR})?(?![\w])"
+    rf"|{_MONTH}[\s.,/-]*(?:of\s+)?(?:{_YEAR4}|'\d\d)(?![\w])"
+    r")",
+    regex.I,
+)
+_NUMERIC = regex.compile(
+    rf"(?<![\w./-])(?:"
+    rf"(?:0?[1-9]|1[0-2]|[Ol]{_O}|1[Ol])\s?[/.-]\s?(?:0?[1-9]|[12]\d|3[01]|[Ol]{_O}|{_O}[Ol])\s?[/.-]\s?(?:(?:19|20|2O){_O}{_O}|\d\d)"
+    rf"|(?:0?[1-9]|[12]\d|3[01])\s?[/.-]\s?(?:0?[1-9]|1[0-2])\s?[/.-]\s?(?:(?:19|20)\d\d|\d\d)"
+    rf"|(?:19|20)\d\d[/.-](?:0?[1-9]|1[0-2])[/.-](?:0?[1-9]|[12]\d|3[01]){_TIME}"
+    rf"|(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])"
+    rf")(?![\w/-]|\.\d)",
+    regex.I,
+)
+#: Month and day without a year, or month and year in figures: only with a cue or leading noughts.
+_CUE = (
+    r"(?:on|since|by|from|dated?|dos|dob|d\.o\.b\.?|seen|visit(?:ed)?|until|till|through|thru|between|and|to|of|before|after|"
+    r"starting|effective|eff|due|thru|exp(?:ires|iration)?|admit(?:ted)?|adm|disch(?:arged)?|dc|d/c|scheduled|appt|"
+    r"appointment|received|rec'd|recd|sent|filed|submitted|mailed|paid|posted|for|as\s+of|last|next|f/u|service|birth|born|dod)"
+)
+_SHORT_NUMERIC = regex.compile(
+    rf"\b{_CUE}\b[\s:,.(-]{{1,3}}((?:0?[1-9]|1[0-2])[/-](?:0?[1-9]|[12]\d|3[01])(?:\s?(?:-|to|thru|through|and)\s?(?:0?[1-9]|1[0-2])[/-](?:0?[1-9]|[12]\d|3[01]))?|(?:0?[1-9]|1[0-2])[/-](?:19|20)\d\d)(?![\w/%-]|\.\d)|"
+    r"(?<![\w/.-])(0[1-9]/(?:0[1-9]|[12]\d|3[01])|1[0-2]/(?:0[1-9]|3[01])|(?:0[1-9]|1[0-2])/(?:19|20)\d\d)(?![\w/%-]|\.\d)",
+    regex.I,
+)
+_MONTH_ALONE = regex.compile(
+    rf"\b(?:in|since|until|till|by|before|after|during|from|of|through|thru|last|next|this|early|mid|late|every|each)[\s-]+({_CLEAN_MONTH})\b(?!\s+(?:i|be|not|have|need|cause)\b)",
+    regex.I,
+)
+_WEEKDAY_WORD = regex.compile(
+    r"\b(?:last|next|this(?:\s+past|\s+coming)?|past|coming|on|every|each|until|by|since|before|after)\s+"
+    r"(?:mon|tues|wednes|thurs|fri|satur|sun)days?\b|\b(?:on|by|until|last|next)\s+(?:Mon|Tues?|Wed|Thurs?|Fri)\b\.?",
+    regex.I,
+)
+_HOLIDAY = regex.compile(
+    r"\b(?:Christmas(?:\s+(?:Eve|Day))?|Thanksgiving(?:\s+Day)?|New\s+Year'?s?(?:\s+(?:Eve|Day))?|Independence\s+Day|Labor\s+Day|"
+    r"Memorial\s+Day|Veterans\s+Day|Easter(?:\s+Sunday)?|Halloween|Valentine'?s\s+Day|Mother'?s\s+Day|Father'?s\s+Day|"
+    r"(?:the\s+)?(?:Fourth|4th)\s+of\s+July)\b"
+)
+_QUARTER = regex.compile(
+    rf"\bQ[1-4]\s?(?:of\s+)?'?(?:{_YEAR4})\b|\b(?:first|second|third|fourth|1st|2nd|3rd|4th)\s+quarter\s+of\s+{_YEAR4}\b",
+    regex.I,
+)
+_UNIX = regex.compile(
+    r"\b(?:dob|birth\s?date|date\s+of\s+birth|born(?:\s+on)?|dos|date\s+of\s+service|dod|date\s+of\s+death)\b[\s:.=-]{0,4}(\d{6}|\d{8}|\d{1,2}[/.-]\d{1,2}[/.-]\d{2,4}|\d{1,2}[/.-]\d{1,2})(?![\w/])",
+    regex.I,
+)
+_BIRTH_YEAR = regex.compile(
+    r"\b(?:born|dob|d\.o\.b\.?|birth(?:\s?(?:date|year|day))?|year\s+of\s+birth|yob|b\.)(?:\s*(?:in|on|:|=|is|was|of|the\s+year)){0,4}\s*((?:18|19)\d\d)\b",
+    regex.I,
+)
+_NUMBER_WORDS = r"(?:ninety(?:[- ](?:one|two|three|four|five|six|seven|eight|nine))?|(?:one\s+)?hundred(?:\s+and)?(?:[- ](?:one|two|three|four|five|six|seven|eight|nine|ten))?)"
+_AGE_UNIT = r"(?:[\s-]*(?:years?|yrs?|yr\.?|y\.?/?o\.?|y\.o\.?|yoa|y)(?:[\s-]*(?:old|of\s+age))?\b)"
+_SEX = r"(?:[\s-]*(?:yo|y/o)?[\s/-]*(?:[mf]\b|male|female|man|woman|gentleman|lady))"
+_AGE = regex.compile(
+    rf"(?<![\w.$/-])(9[Oo0-9]|1[01]\d|12[0-5])(?={_AGE_UNIT}|{_SEX})|"
+    rf"\b(?:aged?|age\s+is|age\s+of|turn(?:ed|ing|s)|is\s+now|currently)[\s:=]{{1,3}}(9\d|1[01]\d|12[0-5])\b(?!\s*(?:%|mg|days?|weeks?|months?|[/.]\d))|"
+    rf"\b({_NUMBER_WORDS})(?={_AGE_UNIT})|"
+    rf"\b(?:in|into|of)\s+(?:his|her|their|the)\s+(?:early|mid|late|very\s+late)?[\s-]*(nineties|90'?s|hundreds|100'?s)\b|"
+    rf"\b(nonagenarians?|centenarians?|supercentenarians?)\b|"
+    rf"\b(?:over|older\s+than|past|above)\s+(9\d|1[01]\d)(?=\s*(?:years|yrs|y/?o))",
+    regex.I,
+)
+
+
+def _pain(text: str, start: int, end: int) -> bool:
+    """Whether "5/10" and the like is a score, not a date."""
+    before = text[max(0, start - 22) : start].lower()
+    return any(
+        w in before
+        for w in (
+            "pain",
+            "strength",
+            "reflex",
+            "score",
+            "scale",
+            "grade",
+            "murmur",
+            "bp",
+            "vision",
+            "stage",
+            "ratio",
+            "rated",
+        )
+    )
+
+
+def find(text: str, protected: Callable[[int, int], bool], today: date | None = None) -> list[Span]:
+    """Dates (type DATE) and ages over 89 (type AGE)."""
+    found: list[Span] = []
+    for match in finditer(_WRITTEN, text):
+        start, end = match.span()
+        value = match[0]
+        lowered = value.lower()
+        if (
+            lowered.startswith(("may ", "march ", "mar ", "sun ", "sat "))
+            and value[0].islower()
+            and not regex.search(r"\d{3}|st\b|nd\b|rd\b|th\b", lowered)
+        ):
+            continue  # "may 5 mg": the verb
+        if "\n\n" in value:
+            continue
+        if (
+            protected(start, end)
+            and regex.search(_YEAR4, value) is None
+            and regex.match(r"\s?(?:mg|mcg|ml|units?|%)", text[end:])
+        ):
+            continue
+        found.append(Span(start, end, "DATE", 0.9, "date_written"))
+    if any(c in text for c in "0123456789"):
+        for match in finditer(_NUMERIC, text):
+            found.append(spot(match, 0, "DATE", 0.9, "date_numeric"))
+        for match in finditer(_SHORT_NUMERIC, text):
+            group = 1 if match[1] else 2
+            start, end = match.span(group)
+            if not _pain(text, match.start(), end):
+                found.append(Span(start, end, "DATE", 0.7, "date_short"))
+        for match in finditer(_UNIX, text):
+            found.append(spot(match, 1, "DATE", 0.9, "date_labelled"))
+        limit = (today or datetime.now(UTC).date()).year - 89
+        for match in finditer(_BIRTH_YEAR, text):
+            if int(match[1]) < limit:
+                found.append(spot(match, 1, "DATE", 0.9, "birth_year_over_89"))
+        found += [spot(m, 0, "DATE", 0.7, "quarter") for m in finditer(_QUARTER, text)]
+    for match in finditer(_MONTH_ALONE, text):
+        if match[1][0].isupper() or match[1].lower() not in ("may", "march", "mar", "sep", "dec", "jan", "jun"):
+            found.append(spot(match, 1, "DATE", 0.6, "month"))
+    for match in finditer(_WEEKDAY_WORD, text):
+        value = match[0]
+        keep = (
+            len(value) - len(value.split(None, 1)[1])
+            if value.lower().startswith(("on ", "by ", "every ", "each ", "until ", "since ", "before ", "after "))
+            else 0
+        )
+        found.append(Span(match.start() + keep, match.end(), "DATE", 0.6, "weekday"))
+    found += [spot(m, 0, "DATE", 0.6, "holiday") for m in finditer(_HOLIDAY, text)]
+    for match in finditer(_AGE, text):
+        group = match.lastindex or 0
+        found.append(spot(match, group, "AGE", 0.9, "age_over_89"))
+    return found
+
+
+_KEEP_YEAR = regex.compile(r"(?<!\d)(?:19|20)\d\d(?!\d)")
+
+
+def year_to_keep(value: str, today: date | None = None) -> tuple[int, int] | None:
+    """Where in a date the year stands that Safe Harbor lets stay: four figures, and not so long ago that it tells an
+    age over 89."""
+    match = _KEEP_YEAR.search(value)
+    if match is None or len(value) == 4 or int(match[0]) <= (today or datetime.now(UTC).date()).year - 90:
+        return None
+    return match.start(), match.end()

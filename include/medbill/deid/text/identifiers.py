@@ -1,0 +1,301 @@
+"""Numbers and codes of a person: labelled or recognisable by their shape."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import regex
+
+from medbill.deid.text import guard
+from medbill.deid.text.scan import finditer
+from medbill.deid.text.span import Span
+
+# (type, labels that speak for themselves, labels that need "number", "#" or "ID" or a value that looks like one)
+_LABELS: tuple[tuple[str, str, str], ...] = (
+    (
+        "MRN",
+        r"m\.?r\.?n\.?|m\.?r\.?\s?\#|med(?:ical)?\.?\s*rec(?:ord)?s?\.?|empi|uhid|hospital\s+(?:no|number|\#)|"
+        r"(?:patient|pt|chart|unit)\.?\s*(?:id(?:entifier|entification)?|number|no\.|no|num|\#)",
+        r"chart|records?|patient|pt",
+    ),
+    (
+        "MEMBER",
+        r"(?:member|subscriber|policy\s?holder|beneficiary|insured|enrollee|dependent)(?:'s)?\s*(?:id(?:entifier|entification)?|number|no\.|no|num|\#)|"
+        r"(?:insurance|insur|ins|health\s*plan|plan|policy|group|grp|medicaid|medicare|payer|card\s?holder|benefits?|coverage|"
+        r"certificate|contract)\.?\s*(?:policy\s*|plan\s*|member\s*|group\s*|card\s*)?(?:ids?|id\.|identifier|identification|number|no\.|no|num|nbr|\#)|"
+        r"mbi|hicn?|rx\s?(?:bin|pcn|grp|group|id)|health\s+plan\s+beneficiary",
+        r"member|subscriber|beneficiary|insured|insurance|insur|ins|health\s*plan|plan|policy|group|grp|medicaid|medicare|coverage",
+    ),
+    (
+        "ACCOUNT",
+        r"(?:account|acct|acc|a/c|encounter|visit|invoice|statement|guarantor|bank|routing|aba|iban|(?:credit|debit)\s+card|card|"
+        r"check|cheque|eft|wire|payment|transaction|receipt|bill(?:ing)?)\.?\s*(?:id|number|no\.|no|num|nbr|\#|trace)|"
+        r"account|acct|patient\s+control(?:\s+number)?|pcn|iban",
+        r"encounter|visit|invoice|statement|check|cheque|eft|trace|routing|card|transaction|receipt|confirmation",
+    ),
+    (
+        "CLAIM",
+        r"claims?\s*(?:id|number|no\.|no|num|nbr|\#|control|ref(?:erence)?)|(?:internal|document|transaction|payer|payor)\s*claim\s*control|"
+        r"(?:internal|document|transaction|payer|payor)\s*control|icn|dcn|tcn|ccn|clm(?:\s?\#)?",
+        r"claims?",
+    ),
+    (
+        "AUTHORIZATION",
+        r"(?:prior\s*|pre-?\s*)?auth(?:orization|orisation)?\s*(?:id|number|no\.|no|num|nbr|\#|code|ref(?:erence)?)|"
+        r"(?:referral|pre-?cert(?:ification)?|certification|approval|pa)\s*(?:id|number|no\.|no|num|nbr|\#)|prior\s*auth(?:orization)?",
+        r"(?:pre-?)?auth(?:orization|orisation)?|referral|pre-?cert(?:ification)?|approval",
+    ),
+    (
+        "LICENSE",
+        r"(?:(?:driver'?s?|state|medical|nursing|professional|rn|md)\s+)?(?:licen[cs]e|lic)\.?\s*(?:id|number|no\.|no|num|\#)|"
+        r"(?:driver'?s?|medical|nursing|professional)\s+licen[cs]e|\bd\.?l\.?\s?\#|cdl|passport(?:\s*(?:number|no\.?|\#))?|"
+        r"state\s+id|green\s*card|visa\s*(?:number|no\.?|\#)|(?:board\s+)?certificate\s*(?:number|no\.?|\#)|clia(?:\s*(?:number|no\.?|\#|id))?|"
+        r"upin|state\s+lic(?:ense)?",
+        r"licen[cs]e|lic",
+    ),
+    ("DEA", r"dea(?:\s*(?:registration|number|no\.?|num|\#|id))*", r"dea"),
+    ("NPI", r"npi(?:\s*(?:number|no\.?|num|\#|id))*|national\s+provider\s+id(?:entifier)?", r"npi"),
+    ("TAX_ID", r"tin|tax\s*(?:payer)?\s*id(?:entification)?(?:\s*(?:number|no\.?|num|\#))?|ein|fein|itin", r"tin"),
+    ("VIN", r"vin(?:\s*(?:number|no\.?|num|\#))?|vehicle\s+id(?:entification)?(?:\s*(?:number|no\.?|num|\#))?", r"vin"),
+    (
+        "DEVICE",
+        r"(?:serial|device|implant|udi|lot|model|imei|catalog|part|pacemaker|icd\s+device|stent|pump|sensor)\.?\s*(?:id(?:entifier)?|number|no\.|no|num|nbr|\#|serial|s/n)+|"
+        r"(?:implant|device|pacemaker|pump|prosthesis|generator|lead|monitor|cpap|wheelchair|hearing\s+aid)\s+(?:serial|sn|s/n)(?:\s*(?:number|no\.?|num|\#))?|"
+        r"s/n|udi|imei|serial",
+        r"lot|device|implant|sn",
+    ),
+    (
+        "BIOMETRIC",
+        r"(?:finger\s?prints?|retina(?:l)?(?:\s+scan)?|iris(?:\s+scan)?|voice\s?prints?|face\s?prints?|palm\s?(?:print|vein)s?|biometrics?|"
+        r"facial\s+recognition|dna\s+(?:profile|sample)|hand\s+geometry)\s*(?:template|scan|file|hash|ref(?:erence)?|record|sample|capture|id|number|no\.?|\#|on\s+file|[:=])+",
+        r"biometric",
+    ),
+    (
+        "PHOTO",
+        r"(?:photo(?:graph)?s?|image|picture|headshot|selfie|mug\s?shot|portrait)\s*(?:id|file|ref(?:erence)?|number|no\.?|\#)+",
+        r"photo(?:graph)?",
+    ),
+    (
+        "REFERENCE",
+        r"(?:case|ref(?:erence)?|call\s+ref(?:erence)?|file|ticket|confirmation|conf|tracking|order|accession|specimen|sample|rx|prescription|script|"
+        r"study|subject|participant|batch|incident|report|employee|badge|student|military|veteran|serial|locker|room|bed|"
+        r"user\s?name|login|user|session|request|inquiry|complaint|appeal|grievance|docket|policy\s+report|unique)\.?\s*(?:id(?:entifier)?s?|number|no\.|no|num|nbr|\#)+|"
+        r"(?:unique\s+)?identifier|\bids?\b",
+        r"case|ref(?:erence)?|ticket|confirmation|tracking|accession|specimen|rx|file|order|docket|grievance|appeal|badge|call\s+ref",
+    ),
+)
+_JOIN = r"(?:[\s:=#.)-]|\b(?:id|number|no|num|is|was|of|as|ending|in|with)\b){0,8}"
+_VALUE = r"(\#?\s?[A-Z0-9](?:[A-Z0-9]|[-/._](?=[A-Z0-9])|(?<=\d) (?=\d{2,}(?:[ .,;)\n]|$))){1,34})"
+#: OCR writes O for 0, l and I for 1; a labelled value may be made of such letters and digits.
+_STRONG = tuple(
+    (kind, regex.compile(rf"(?<![\w])(?:{strong})(?![A-Za-z]){_JOIN}{_VALUE}", regex.I)) for kind, strong, _ in _LABELS
+)
+_WEAK = tuple(
+    (kind, regex.compile(rf"(?<![\w])(?:{weak})(?![A-Za-z])(?:[\s:=#]|\b(?:is|was)\b){{1,5}}{_VALUE}", regex.I))
+    for kind, _, weak in _LABELS
+)
+_GLUED = regex.compile(r"\b(MRN|ACCT|NPI|DEA|SSN|CLM|ICN|DCN|PCN|MBI|HICN)[#:]?(\d[\d-]{3,})\b", regex.I)
+_GLUED_TYPES = {
+    "MRN": "MRN",
+    "ACCT": "ACCOUNT",
+    "NPI": "NPI",
+    "DEA": "DEA",
+    "SSN": "SSN",
+    "MBI": "MEMBER",
+    "HICN": "MEMBER",
+    "PCN": "ACCOUNT",
+}
+_SHAPES = (
+    # letters-digits: AB-123456, NP-1234AB, UPMC-231500JR, ABC234567; five digits or more keep ICD-10, HCPCS and CARC out
+    regex.compile(r"(?<![\w$#.-])\#?(?=[A-Z0-9-]*\d{5})[A-Z]{1,6}-?\d{5,}[A-Z]{0,3}(?:-\d+)*(?![\w-])"),
+    regex.compile(r"(?<![\w$#.-])\#?[A-Z]{2,6}-\d{3,}(?:-?[A-Z0-9]+)*(?![\w-])"),
+    regex.compile(r"(?<![\w$#.-])\#?[A-Z]{2,5}(?:-[A-Z]{2,5})?-\d{2,4}-\d{2,}(?![\w-])"),
+    # digits first: 12345-JHU, 202461304451NN, 87342GH
+    regex.compile(r"(?<![\w$.-])\#?\d{4,}-?[A-Z]{2,4}(?![\w-])"),
+    # mixed, long: 1EG4-TE5-MK73, SPB189555979
+    regex.compile(
+        r"(?<![\w$.-])(?=[A-Z0-9-]*\d[A-Z0-9-]*\d[A-Z0-9-]*\d)(?=[A-Z0-9-]*[A-Z][A-Z0-9-]*[A-Z])[A-Z0-9]{2,}(?:-?[A-Z0-9]{2,}){3,}(?![\w-])"
+    ),
+    regex.compile(r"(?<![\w$.,/-])\#?\d{7,}(?![\w-]|[.,]\d)"),
+    regex.compile(r"(?<![\w$.,/-])\#?\d{2,}(?:-\d{2,}){1,4}(?![\w-]|[.,]\d)"),
+    regex.compile(r"(?<![\w])\#(?=[\w-]*\d)[A-Z0-9][\w-]{3,}(?![\w-])", regex.I),
+    # UUIDs and long hexadecimal digests
+    regex.compile(
+        r"(?<![\w-])[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}(?![\w-])|(?<![\w-])(?=[a-f]*\d)[0-9a-f]{24,64}(?![\w-])",
+        regex.I,
+    ),
+)
+_SSN = regex.compile(
+    r"(?<![\w-])\d{3}[-. ]\s?\d{2}[-. ]\s?\d{4}(?![\w-])|"
+    r"(?<![\w-])[X*]{3}-?[X*]{2}-?\d{4}(?![\w-])|"
+    r"\b(?:ssn?|ss\#|social(?:\s+security)?(?:\s+(?:number|no\.?|\#|num))?|soc\.?\s?sec\.?)(?:[\s:=#.(-]|\b(?:is|no|number|was|last|four|4|digits|of|ending|in)\b){0,10}"
+    r"(\#?[\dOolI](?:[-. ]?[\dOolI]){3,8})(?![\w])|\blast\s+(?:4|four)(?:\s+digits)?(?:\s+of)?(?:\s+(?:the|his|her|their|patient'?s?))?(?:\s+(?:ssn?|social(?:\s+security(?:\s+number)?)?))?\s*(?:is|are|:|-|\#)*\s*(\d{4})\b",
+    regex.I,
+)
+_D = r"[\dOolI]"
+_PHONE = regex.compile(
+    r"(?<![\w.$/-])(?:\+?\d{1,3}[-. ]{0,2})?(?:\(\s?\d{3}\s?\)|\d{3})[-. /]{0,3}\d{3}\s?[-. ]\s?\d{4}(?:\s*(?:x|ext\.?|extension)\s*\d{1,6})?(?![\w-])|"
+    r"(?<![\w$])\(\d{3}\)\s*\d{3}\s?[-. ]?\s?\d{4}(?:\s*(?:x|ext\.?|extension)\s*\d{1,6})?(?!\w)|"
+    r"(?<![\w+])\+\d{1,3}(?:[-. ()]{0,2}\d{1,4}){3,5}(?:\s*(?:x|ext\.?)\s*\d{1,6})?(?![\w-])|"
+    r"(?<![\w.$/-])(?:001[-. ])\d{3}[-. ]\d{3}[-. ]\d{4}(?:\s*(?:x|ext\.?)\s*\d{1,6})?(?![\w-])",
+    regex.I,
+)
+_PHONE_LABEL = (
+    r"(?:tele)?phones?|ph|tel|cell(?:ular)?|mobile|mob|home|work|call(?:\s*back)?|contact|fax|facsimile|pager|beeper|"
+    r"reach(?:ed)?|text|sms|hotline|dial|direct|line"
+)
+_PHONE_LABELLED = regex.compile(
+    rf"\b({_PHONE_LABEL})(?:[\s:=#.(-]|\b(?:number|no|num|is|was|at|on|to|me|us|him|her|line|him|back|fax)\b){{1,9}}"
+    rf"(\(?\+?{_D}(?:[-. ()/]{{0,2}}{_D}){{6,14}}(?:\s*(?:x|ext\.?|extension)\s*\d{{1,6}})?)(?![\w-])",
+    regex.I,
+)
+_EXTENSION = regex.compile(r"\b(?:ext|extension)\.?\s*\#?\s?(\d{2,6})\b", regex.I)
+_FAX_BEFORE = regex.compile(
+    r"(?:fax(?:ed)?|facsimile|f)\b[\s:=#.(]*(?:number|no\.?|num|line|is|at|to|\#|:|\s)*$", regex.I
+)
+_EMAIL = regex.compile(
+    r"(?<![\w.+-])[\w.+%'-]{1,64}\s?@\s?(?:[A-Z0-9-]{1,63}\s?\.\s?){1,5}[A-Z]{2,12}\b|"
+    r"\b[A-Z0-9][\w.+-]{0,40}\s*(?:\(at\)|\[at\]|\{at\}|\sat\s)\s*[A-Z0-9-]{2,40}\s*(?:\(dot\)|\[dot\]|\{dot\}|\sdot\s)\s*(?:com|org|net|edu|gov|us|io|info)\b",
+    regex.I,
+)
+_TLD = r"(?:com|org|net|edu|gov|mil|io|us|info|biz|health|care|med|clinic|app|dev|ai|co|me|tv|ca|uk|de)"
+_URL = regex.compile(
+    rf"\b(?:https?|ftp|sftp|hxxps?)\s?:\s?//[^\s<>\"')\]]+|\bwww\.[^\s<>\"')\]]+|"
+    rf"(?<![\w@.-])(?:[A-Z0-9-]{{2,40}}\.){{1,4}}{_TLD}(?:/[^\s<>\"')\]]*|(?![\w.-]))",
+    regex.I,
+)
+_IP = regex.compile(
+    r"(?<![\w.])(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)\.){3}(?:25[0-5]|2[0-4]\d|1?\d?\d)(?::\d{1,5}|/\d{1,2})?(?![\w.]*\d)|"
+    r"(?<![\w:.])(?:[0-9A-F]{1,4}:){7}[0-9A-F]{1,4}(?![\w:])|(?<![\w:.])(?=[0-9A-F:]*::)(?:[0-9A-F]{0,4}:){2,7}[0-9A-F]{1,4}(?![\w:])|"
+    r"(?<![\w:.-])(?:[0-9A-F]{2}[:-]){5}[0-9A-F]{2}(?![\w:-])",
+    regex.I,
+)
+_VIN = regex.compile(r"(?<![\w-])(?=[A-Z]*\d)(?=\d*[A-Z])[A-HJ-NPR-Z0-9]{17}(?![\w-])", regex.I)
+_PLATE = regex.compile(
+    r"\b(?:(?:licen[cs]e\s+)?(?:plates?|tag)|registration|reg)\.?(?:[\s:=#.(]|\b(?:number|no|num|is|was)\b){1,6}"
+    r"(?:(?:[A-Z]{2})\s+)?(\#?(?=[A-Z0-9 -]*\d)[A-Z0-9]{1,7}(?:[- ](?=[A-Z0-9]*\d|[A-Z]{2,4}\b)[A-Z0-9]{1,7})?)(?![\w-])",
+    regex.I,
+)
+_FILE = regex.compile(r"(?<![\w/])[\w-]{3,80}\.(?:jpe?g|png|gif|tiff?|bmp|heic|dcm|webp|mp4|mov|wav|mp3)\b", regex.I)
+_DEA = regex.compile(r"(?<![\w-])[ABCDEFGHJKLMPRSTUX][A-Z9]\d{7}(?![\w-])")
+_MBI = regex.compile(
+    r"(?<![\w-])[1-9][AC-HJKMNP-RT-Y][AC-HJKMNP-RT-Y0-9]\d-?[AC-HJKMNP-RT-Y][AC-HJKMNP-RT-Y0-9]\d-?[AC-HJKMNP-RT-Y]{2}\d{2}(?![\w-])"
+)
+_CARD = regex.compile(r"(?<![\w-])(?:\d{4}[- ]){3}\d{3,4}(?![\w-])|(?<![\w-])3[47]\d{2}[- ]\d{6}[- ]\d{5}(?![\w-])")
+_HANDLE = regex.compile(r"(?<![\w@.])@[A-Z_][\w.]{2,29}\b", regex.I)
+_YEAR = regex.compile(r"(?:19|20)\d\d")
+_DIGIT = regex.compile(r"\d")
+_UNIT_AFTER = regex.compile(
+    r"\s?(?:mg|mcg|g|kg|ml|cc|units?|days?|weeks?|months?|years?|hours?|hrs?|%|times|minutes?|visits?|x\b)", regex.I
+)
+
+
+def _digits(value: str) -> int:
+    return len(_DIGIT.findall(value))
+
+
+def _labelled(text: str) -> list[Span]:
+    found: list[Span] = []
+    for kind, pattern in _STRONG:
+        for match in finditer(pattern, text):
+            value = match[1]
+            digits = _digits(value)
+            if not digits and not _ocr_number(value):
+                continue
+            if guard.is_code(value) or len(value.strip("# ")) < 3:
+                continue
+            if kind in ("REFERENCE", "MEMBER") and _YEAR.fullmatch(value.strip("# ")):
+                continue
+            start = match.start()
+            label = text[start : match.start(1)]
+            # a case or reference is known by its label too ("case #JH-998877")
+            begin = (
+                start
+                if kind == "REFERENCE" and "#" in label + value and label[:4].lower() == "case"
+                else match.start(1)
+            )
+            found.append(Span(begin, match.end(1), kind, 0.9, "labelled_id"))
+    for kind, pattern in _WEAK:
+        for match in finditer(pattern, text):
+            value = match[1].strip("# ")
+            digits = _digits(value)
+            if digits < 4 or len(value) < 5 or guard.is_code(value) or "." in value or "/" in value:
+                continue
+            if len(value) == 5 and "#" not in text[match.start() : match.end()]:  # as long as a CPT code or a ZIP
+                continue
+            if _UNIT_AFTER.match(text, match.end()):
+                continue
+            found.append(Span(match.start(1), match.end(1), kind, 0.8, "labelled_id"))
+    for match in finditer(_GLUED, text):
+        found.append(
+            Span(match.start(2), match.end(2), _GLUED_TYPES.get(match[1].upper(), "CLAIM"), 0.9, "labelled_id")
+        )
+    return found
+
+
+def _ocr_number(value: str) -> bool:
+    """Whether a value without any digit may be one that OCR misread: capital O, l and I only."""
+    return len(value) >= 5 and all(c in "OolI-" for c in value)
+
+
+def _simple(kind: str, score: float, name: str, pattern: regex.Pattern[str], text: str) -> list[Span]:
+    return [
+        Span(m.start(m.lastindex or 0), m.end(m.lastindex or 0), kind, score, name) for m in finditer(pattern, text)
+    ]
+
+
+def find(text: str, protected: Callable[[int, int], bool]) -> list[Span]:
+    """Spans of numbers, addresses of the net, and labelled ids. protected(start, end): whether a code stands there."""
+    found: list[Span] = []
+    if "@" in text or " at " in text or "(at)" in text or "[at]" in text:
+        found += _simple("EMAIL", 1.0, "email", _EMAIL, text)
+        found += _simple("URL", 0.7, "handle", _HANDLE, text)
+    if "." in text or "://" in text:
+        for span in _simple("URL", 0.95, "url", _URL, text):
+            end = span.end
+            while end > span.start and text[end - 1] in ".,;:!?":
+                end -= 1
+            found.append(span._replace(end=end))
+        found += _simple("PHOTO", 0.9, "file_name", _FILE, text)
+    if ":" in text or "." in text or "-" in text:
+        found += _simple("IP", 0.95, "ip", _IP, text)
+    if _DIGIT.search(text) is None:
+        return found
+    found += _labelled(text)
+    found += _simple("SSN", 0.95, "ssn", _SSN, text)
+    for match in finditer(_PHONE, text):
+        if protected(match.start(), match.end()):
+            continue
+        fax = _FAX_BEFORE.search(text, max(0, match.start() - 25), match.start(), timeout=5.0) is not None
+        found.append(Span(match.start(), match.end(), "FAX" if fax else "PHONE", 0.9, "phone"))
+    for match in finditer(_PHONE_LABELLED, text):
+        if _digits(match[2]) >= 5 and not protected(match.start(2), match.end(2)):
+            kind = "FAX" if match[1].lower().startswith("f") else "PHONE"
+            found.append(Span(match.start(2), match.end(2), kind, 0.9, "phone"))
+    found += _simple("PHONE", 0.8, "phone", _EXTENSION, text)
+    found += _simple("VIN", 0.95, "vin", _VIN, text)
+    found += _simple("PLATE", 0.9, "plate", _PLATE, text)
+    found += _simple("DEA", 0.85, "dea", _DEA, text)
+    found += _simple("MEMBER", 0.9, "mbi", _MBI, text)
+    found += _simple("ACCOUNT", 0.9, "card", _CARD, text)
+    for pattern in _SHAPES:
+        for match in finditer(pattern, text):
+            value = match[0]
+            if protected(match.start(), match.end()) or guard.is_code(value) or not _shape_ok(value):
+                continue
+            if _UNIT_AFTER.match(text, match.end()):
+                continue
+            found.append(Span(match.start(), match.end(), "REFERENCE", 0.6, "id_shape"))
+    return found
+
+
+_CLINICAL = regex.compile(
+    r"(?:COVID|SARS|CHA2DS2|CHADS|HbA1C|ICD|CPT|CURB|DAS|MIS|HIV|HPV|HSV|CA|CD|IL|PD|BRCA|FEV|ECOG|PHQ|GAD|DSM|UB|CMS|HCFA|NCT|"
+    r"SGLT|GLP|T|L|C|S|B|H|G|P|Q|X|MS)-?\d{1,3}(?:[A-Z]{0,4})(?:-\w+)*",
+    regex.I,
+)
+_RANGE = regex.compile(r"\#?(?:\d{5}-\d{5}|(?:19|20)\d\d-(?:19|20)?\d\d|\d{1,3}-\d{1,3}|\d{5}-\d{2})")
+
+
+def _shape_ok(value: str) -> bool:
+    return _CLINICAL.fullmatch(value) is None and _RANGE.fullmatch(value) is None

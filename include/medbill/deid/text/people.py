@@ -1,0 +1,515 @@
+"""Names of people: in every order and case, with titles, initials, relatives, and repeated later in the text."""
+
+from __future__ import annotations
+
+import regex
+
+from medbill.deid.text.lexicon import (
+    CITY,
+    DRUG,
+    EPONYM,
+    EPONYM_FOLLOWERS,
+    FIRST,
+    LAST,
+    MEDICAL,
+    MONTH,
+    PAYER,
+    STATE,
+    STATES,
+    STOP,
+    WORD,
+    flags,
+)
+from medbill.deid.text.scan import finditer
+from medbill.deid.text.span import Span, spot
+from medbill.deid.text.words import TITLES, Word
+
+_SUFFIX = frozenset(["jr", "sr", "ii", "iii", "iv", "esq"])
+_PARTICLES = r"(?:de|la|las|los|del|der|den|van|von|da|di|do|dos|du|al|el|bin|ibn|ben|y|st\.?|o'|mc|mac|le)"
+_CREDENTIALS = r"(?:M\.?D\.?|D\.?O\.?|R\.?N\.?|N\.?P\.?|P\.?A\.?-?C?|Ph\.?D\.?|L\.?P\.?N\.?|D\.?D\.?S\.?|D\.?P\.?M\.?|D\.?C\.?|CRNA|FACP|FACS|FACC|FAAP|LCSW|MSW|DNP|APRN|ARNP|FNP(?:-C|-BC)?|CNM|OD|DPT|PT|OT|CPC|RHIA|RHIT|LMFT|PsyD|Pharm\.?D|MBBS|FRCP|BSN|MSN|CNA|CMA|RT|RDN?|Esq)"
+_N = r"[A-Z][\w']*(?:-[A-Z][\w']*)*"
+_CREDENTIALLED = regex.compile(
+    rf"(?<![\w])((?:{_N}|[A-Z]\.)(?:\s+(?:{_PARTICLES}\s+)?(?:{_N}|[A-Z]\.)){{0,3}}),?\s+{_CREDENTIALS}(?![\w])"
+)
+#: Titles before a name in any case. "Dr." is part of the name, as the gold standards have it.
+_TITLED = regex.compile(
+    r"(?<![\w])(?:Dr|Mr|Mrs|Ms|Miss|Prof|Doctor|Professor|Nurse|Mister|DR|MR|MRS|MS|MISS|PROF|DOCTOR|NURSE|dr|mr|mrs|ms|Sgt|Capt|Rev|Atty|Hon|Drs|Judge|Officer|Señora?)(?:\.\s*|\s+)"
+    r"(?!'s\b)((?:[^\W\d_]\.?\s+){0,2}(?:" + _PARTICLES + r"\s+){0,2}[^\W\d_][\w']*(?:-[^\W\d_][\w']*)*\.?)"
+)
+_CUES = (
+    r"patients?|pts?|client|name|named|member|subscriber|insured|policy\s?holder|guarantor|spouse|wife|husband|mother|father|mom|dad|"
+    r"son|daughter|sister|brother|sibling|aunt|uncle|niece|nephew|cousin|grandmother|grandfather|grandson|granddaughter|"
+    r"grandma|grandpa|fianc[ée]e?|partner|girlfriend|boyfriend|roommate|neighbor|friend|caregiver|guardian|parent|parents|mr|mrs|"
+    r"contact|emergency\s+contact|next\s+of\s+kin|nok|poa|proxy|attn|attention|dear|sincerely|regards|signed|signature|"
+    r"by|from|with|to|rep|representative|agent|adjuster|supervisor|manager|biller|coder|provider|physician|doctor|surgeon|"
+    r"attending|resident|fellow|pcp|referring|rendering|ordering|dictated|transcribed|cc|re|regarding|for|per|aka|a\.k\.a\.|"
+    r"n[ée]e|maiden\s+name|last\s+name|first\s+name|surname|full\s+name|spoke|s/w|witness|nurse|therapist|"
+    r"dentist|pharmacist|attorney|lawyer|employer|teacher|pastor|baby|infant|like|similar\s+to|case\s+of|under"
+)
+#: Cues after which a capitalised word that means nothing else is a name; the weak ones need a known name.
+_STRONG_CUES = frozenset(
+    [
+        "patient",
+        "patients",
+        "pt",
+        "pts",
+        "client",
+        "name",
+        "named",
+        "spouse",
+        "wife",
+        "husband",
+        "mother",
+        "father",
+        "mom",
+        "dad",
+        "son",
+        "daughter",
+        "sister",
+        "brother",
+        "sibling",
+        "aunt",
+        "uncle",
+        "niece",
+        "nephew",
+        "cousin",
+        "grandmother",
+        "grandfather",
+        "grandson",
+        "granddaughter",
+        "grandma",
+        "grandpa",
+        "fiance",
+        "fiancee",
+        "partner",
+        "girlfriend",
+        "boyfriend",
+        "roommate",
+        "neighbor",
+        "friend",
+        "caregiver",
+        "guardian",
+        "attn",
+        "attention",
+        "dear",
+        "sincerely",
+        "regards",
+        "signed",
+        "aka",
+        "nee",
+        "surname",
+        "rep",
+        "representative",
+        "agent",
+        "adjuster",
+        "supervisor",
+        "biller",
+        "coder",
+        "witness",
+        "s/w",
+        "insured",
+        "guarantor",
+        "subscriber",
+    ]
+)
+_CUE = regex.compile(
+    rf"(?<![\w/])({_CUES})(?:'s)?(?:\s+(?:name|is|was|are|signed|named|called))*\s*[:,#-]?\s+(?=[A-Z])", regex.I
+)
+_LABELLED = regex.compile(
+    r"(?<![\w])(?:(?:patient|pt|member|subscriber|insured|guarantor|provider|physician|doctor|mother'?s?|father'?s?|spouse'?s?|"
+    r"contact|full|last|first|middle|maiden|sur|given|family|employee|caller|rep(?:resentative)?|attending|rendering|referring|ordering|"
+    r"responsible\s+party|policy\s?holder|beneficiary|dependent|signature|signed|dictated\s+by|reviewed\s+by|prepared\s+by|"
+    r"transcribed\s+by|completed\s+by|authorized\s+by)\s*(?:name|by)?|name|attn|attention|cc|caller|patient)\s*[:=]\s*"
+    r"([^\W\d_][\w'.-]*(?:,?[ \t]+(?:[^\W\d_]\.|[^\W\d_][\w'-]*)){0,3})",
+    regex.I,
+)
+_INITIALS = regex.compile(r"(?<![\w.])(?:[A-Z]\.\s?){2,3}(?![\w])")
+_INITIALS_CUED = regex.compile(
+    r"\b(?:patient|pt|initials?|client|mr|mrs|ms|name)(?:\s+(?:is|are|was)|\s*:)?\s+([A-Z]{2}|[A-Z]\.?\s?[A-Z]\.?)(?![\w])",
+    regex.I,
+)
+_NOT_INITIALS = frozenset(
+    [
+        "us",
+        "uk",
+        "md",
+        "do",
+        "pa",
+        "np",
+        "rn",
+        "dc",
+        "po",
+        "pc",
+        "am",
+        "pm",
+        "ie",
+        "eg",
+        "bid",
+        "tid",
+        "qid",
+        "qd",
+        "qhs",
+        "iv",
+        "im",
+        "id",
+        "er",
+        "ed",
+        "or",
+        "icu",
+        "ot",
+        "pt",
+        "dob",
+        "lp",
+        "va",
+        "ny",
+        "la",
+        "sf",
+        "bp",
+        "hr",
+        "cc",
+        "op",
+        "ob",
+        "gi",
+        "gu",
+        "ms",
+        "ra",
+        "mi",
+        "cp",
+        "mr",
+        "ct",
+        "mri",
+        "ekg",
+        "ns",
+        "nsr",
+        "cv",
+        "ra",
+        "sob",
+        "ha",
+        "hx",
+        "dx",
+        "tx",
+        "rx",
+        "fx",
+        "sx",
+        "cad",
+        "dm",
+        "htn",
+        "ii",
+        "iii",
+        "to",
+        "in",
+        "on",
+        "is",
+        "no",
+        "we",
+        "he",
+        "it",
+        "as",
+        "at",
+        "by",
+        "if",
+        "of",
+        "so",
+    ]
+)
+_LOWER_PAIR = regex.compile(r"(?<![\w@.])([a-z]{3,12})\s+(?:([a-z])\.?\s+)?([a-z][a-z'-]{2,15})(?![\w@])")
+_LAST_FIRST = regex.compile(
+    r"(?<![\w])([A-Z][\w']+(?:-[A-Z][\w']+)?(?:\s+(?:Jr|Sr|II|III)\.?)?)\s?,\s{0,2}([A-Z][\w']+(?:-[A-Z][\w']+)?)((?:\s+[A-Z]\b\.?)|(?:\s+[A-Z][\w']+)?)(?![\w])"
+)
+_EMAIL_OK = regex.compile(r"[\w.]+")
+_FOLLOW = regex.compile(
+    r"(?:'s|s')?[\s-]+(?:(?:[a-z]+ly|[a-z]{2,12}al|the|type|grade|class|heart|risk|disability|coma|pain|depression|Heart|Risk|Coma|Study)[\s-]+)?([A-Za-z]+)"
+)
+
+
+def _is_eponym(text: str, word: Word) -> bool:
+    """Whether a surname stands here as the name of a disease, sign, score or device."""
+    match = _FOLLOW.match(text, word.end)
+    follower = match is not None and match[1].lower() in EPONYM_FOLLOWERS
+    return follower or bool(word.flags & EPONYM)
+
+
+def _name_like(word: Word, strict: bool = False) -> bool:
+    """Whether a word with a capital may be part of a name: known as one, or known as nothing else."""
+    f = word.flags
+    if f & (STOP | DRUG | MEDICAL | PAYER | MONTH):
+        return False
+    if f & (FIRST | LAST) and not f & WORD:
+        return True
+    if word.upper or strict:
+        return bool(f & (FIRST | LAST)) and not strict
+    return bool(f & (FIRST | LAST)) or not f & (WORD | STATE)
+
+
+def _initial(word: Word) -> bool:
+    return len(word.text) == 1
+
+
+def find(text: str, runs: list[list[Word]]) -> list[Span]:
+    found: list[Span] = []
+    add = found.append
+    for match in finditer(_TITLED, text):
+        name = match[1].rstrip(".")
+        last = regex.split(r"\s+", name)[-1]
+        f = flags(last)
+        lower = last[0].islower()
+        if lower and not f & (FIRST | LAST):
+            continue
+        if (f & STOP and (lower or not f & (FIRST | LAST))) or (
+            f & (MEDICAL | DRUG | PAYER) and not f & (FIRST | LAST)
+        ):
+            continue
+        if match[0].startswith(("MS ", "ms ")) and f & WORD:  # multiple sclerosis
+            continue
+        end = match.end(1) - (1 if match[1].endswith(".") and len(last) > 1 else 0)
+        end = _possessive(text, match.start(1), end)
+        add(Span(match.start(), end, "PERSON", 0.95, "titled_name"))
+    for match in finditer(_CREDENTIALLED, text):
+        parts = regex.findall(r"[^\W\d_][\w'-]*", match[1])
+        while parts and flags(parts[0]) & (STOP | MEDICAL | DRUG) and not (flags(parts[0]) & FIRST):
+            parts.pop(0)
+        good = [p for p in parts if flags(p) & (FIRST | LAST) or not flags(p) & (WORD | MEDICAL | DRUG | STOP | CITY)]
+        if parts and good:
+            start = text.index(parts[0], match.start(1))
+            add(Span(start, match.end(1), "PERSON", 0.9, "credentialled_name"))
+    for match in finditer(_LABELLED, text):
+        span = _labelled_value(text, match.start(1), match[1])
+        if span:
+            add(span)
+    for match in finditer(_LAST_FIRST, text):
+        a, b = flags(match[1].split()[0]), flags(match[2])
+        if b & (STOP | DRUG | MEDICAL | PAYER | STATE | MONTH) or a & (STOP | DRUG | MEDICAL | PAYER | MONTH):
+            continue
+        if match[2].upper() == match[2] and len(match[2]) == 2:  # a state: "Boston, MA"
+            continue
+        known_last = bool(a & LAST) or not a & (WORD | CITY)
+        surely = (b & FIRST and not b & WORD and known_last) or (
+            b & FIRST and a & LAST and (not a & WORD or len(match[3].strip(" .")) == 1)
+        )
+        if surely and not (b & CITY and a & CITY):
+            add(Span(match.start(), match.end(), "PERSON", 0.85, "last_first"))
+    for run in runs:
+        _walk(text, run, found)
+    for match in finditer(_CUE, text):
+        _after_cue(text, match, runs, found)
+    for match in finditer(_INITIALS, text):
+        letters = regex.sub(r"[^A-Z]", "", match[0]).lower()
+        if letters not in _NOT_INITIALS:
+            add(Span(match.start(), match.start() + len(match[0].rstrip()), "PERSON", 0.6, "initials"))
+    for match in finditer(_INITIALS_CUED, text):
+        letters = regex.sub(r"[^A-Za-z]", "", match[1])
+        if letters.isupper() and letters.lower() not in _NOT_INITIALS:
+            add(spot(match, 1, "PERSON", 0.6, "initials"))
+    for match in finditer(_LOWER_PAIR, text):
+        a, b = flags(match[1]), flags(match[3])
+        if a & FIRST and b & LAST and not (a | b) & (WORD | STOP | DRUG | MEDICAL | EPONYM):
+            add(spot(match, 0, "PERSON", 0.7, "lower_case_name"))
+    return found + _repeated(text, found)
+
+
+def _possessive(text: str, start: int, end: int) -> int:
+    """End of a name without its "'s"."""
+    return end - 2 if text[start:end].endswith(("'s", "'S")) else end
+
+
+def _labelled_value(text: str, start: int, value: str) -> Span | None:
+    """The name after "Patient:" and the like: words until one that is surely none."""
+    end = start
+    for match in regex.finditer(r"[^\W\d_][\w'-]*\.?", value):
+        word = match[0].rstrip(".")
+        f = flags(word)
+        if len(word) > 1 and f & (STOP | DRUG | MEDICAL | PAYER) and not (f & (FIRST | LAST) and word[0].isupper()):
+            break
+        if len(word) > 1 and f & WORD and not f & (FIRST | LAST):
+            break
+        if len(word) > 1 and word.islower() and not f & (FIRST | LAST):
+            break
+        end = start + match.start() + len(word)
+    if end == start or not regex.search(r"[^\W\d_]{2}", text[start:end]):
+        return None
+    return Span(start, _possessive(text, start, end), "PERSON", 0.85, "labelled_name")
+
+
+def _walk(text: str, run: list[Word], found: list[Span]) -> None:
+    """Names within one run of capitalised words."""
+    i = 0
+    while i < len(run):
+        j = _name_at(text, run, i)
+        if j > i:
+            start, end = run[i].start, run[j - 1].end
+            if len(run[j - 1].text) == 1 and run[j - 1].dotted:
+                end += 1
+            found.append(Span(start, _possessive(text, start, end), "PERSON", 0.8, "name"))
+            i = j
+        else:
+            i += 1
+
+
+def _name_at(text: str, run: list[Word], i: int) -> int:
+    """End (index in the run) of a name that begins at run[i]; i where none does."""
+    word = run[i]
+    f = word.flags
+    n = len(run)
+    if len(word.text) == 1:  # "A. Smith"
+        if (
+            word.dotted
+            and i + 1 < n
+            and run[i + 1].flags & LAST
+            and _name_like(run[i + 1])
+            and not _is_eponym(text, run[i + 1])
+        ):
+            return i + 2
+        return i
+    if word.text.lower() in TITLES:
+        return i
+    if f & (DRUG | MEDICAL | PAYER) and not (f & FIRST and i + 1 < n and _initial(run[i + 1])):
+        return i
+    if f & MONTH and i + 1 < n and not run[i + 1].flags & LAST:
+        return i
+    first = bool(f & FIRST) and not f & STOP
+    weak = bool(f & WORD)
+    j = i + 1
+    # initials after the first name
+    while j < n and _initial(run[j]) and j - i <= 2 and (run[j].dotted or j + 1 < n or first):
+        j += 1
+    initials = j - i - 1
+    if j < n and first:
+        nxt = run[j]
+        if nxt.text.lower() in _SUFFIX:
+            return j + 1
+        g = nxt.flags
+        surname = bool(g & LAST) and not g & (STOP | DRUG | PAYER) and not (g & MEDICAL and not g & LAST)
+        unknown = not g & (WORD | STOP | DRUG | MEDICAL | PAYER | STATE) and not nxt.upper
+        if (
+            (surname and (not weak or not g & WORD or initials))
+            or (unknown and not weak)
+            or (surname and weak and g & WORD and not word.first and not (word.upper and nxt.upper))
+        ):
+            if _is_eponym(text, nxt) and not (g & LAST and not _follows_eponym(text, nxt)):
+                return i
+            j += 1
+            # two surnames, suffix
+            while (
+                j < n
+                and j - i < 5
+                and (
+                    run[j].text.lower() in _SUFFIX
+                    or (run[j].flags & LAST and not run[j].flags & (WORD | CITY | STOP | MEDICAL | DRUG))
+                )
+            ):
+                j += 1
+            return j
+    if first and initials and (run[i + 1].dotted or not weak):
+        return i + 1 + initials
+    if f & LAST and not weak and i + 1 < n and _initial(run[i + 1]) and run[i + 1].dotted:  # "Smith J."
+        return i + 2
+    if _is_eponym(text, word):
+        return i
+    if first and not weak and not f & (CITY | STATE | EPONYM) and not word.upper:
+        return i + 1
+    if first and not weak and not f & (CITY | STATE | EPONYM) and word.upper and n <= 3:
+        return i + 1
+    if f & LAST and not f & (WORD | CITY | STATE | EPONYM | STOP) and not word.upper and len(word.text) > 2:
+        return i + 1
+    return i
+
+
+def _follows_eponym(text: str, word: Word) -> bool:
+    match = _FOLLOW.match(text, word.end)
+    return match is not None and match[1].lower() in EPONYM_FOLLOWERS
+
+
+def _after_cue(text: str, match: regex.Match[str], runs: list[list[Word]], found: list[Span]) -> None:
+    """The name after a cue such as "spouse" or "spoke with": words of one run, as long as they may be names."""
+    at = match.end()
+    run = _run_at(runs, at)
+    if run is None:
+        return
+    k = next((n for n, w in enumerate(run) if w.start == at), -1)
+    if k < 0:
+        return
+    if run[k].text.lower() in TITLES:
+        k += 1
+    strong = match[1].lower() in _STRONG_CUES
+    j = k
+    known = 0
+    while j < len(run) and j - k < 4:
+        word = run[j]
+        f = word.flags
+        if _initial(word):
+            j += 1
+            continue
+        if word.text.lower() in _SUFFIX and j > k:
+            j += 1
+            continue
+        if f & (STOP | DRUG | MEDICAL | PAYER) or _is_eponym(text, word):
+            break
+        if f & WORD and not (f & (FIRST | LAST) and not word.upper and (strong or j > k)):
+            break
+        if not f & (FIRST | LAST) and (word.upper or f & (CITY | STATE) or not strong):
+            break
+        known += bool(f & (FIRST | LAST))
+        j += 1
+    while j > k and _initial(run[j - 1]) and not run[j - 1].dotted and j - 1 == k:
+        j -= 1
+    words = [w for w in run[k:j] if not _initial(w)]
+    if not words:
+        return
+    if not strong and not (known and any(w.flags & (FIRST | LAST) and not w.flags & (WORD | CITY) for w in words)):
+        return
+    if (
+        strong
+        and len(words) == 1
+        and words[0].flags & WORD
+        and match[1].lower() in ("patient", "patients", "pt", "pts", "client")
+    ):
+        return  # "Patient May ..." is left to the record
+    last = run[j - 1]
+    end = last.end + (1 if _initial(last) and last.dotted else 0)
+    found.append(Span(run[k].start, _possessive(text, run[k].start, end), "PERSON", 0.75, "name_after_cue"))
+
+
+def _run_at(runs: list[list[Word]], at: int) -> list[Word] | None:
+    low, high = 0, len(runs)
+    while low < high:
+        middle = (low + high) // 2
+        if runs[middle][-1].start < at:
+            low = middle + 1
+        else:
+            high = middle
+    return runs[low] if low < len(runs) and runs[low][0].start <= at else None
+
+
+def _repeated(text: str, found: list[Span]) -> list[Span]:
+    """Later mentions of a found name by one of its parts: "Mr. Stone" ... "Stone called back"."""
+    parts: set[str] = set()
+    for span in found:
+        for part in regex.findall(r"[^\W\d_][\w'-]{2,}", text[span.start : span.end]):
+            low = part.lower()
+            if part[0].isupper() and low not in TITLES and low not in STATES:
+                f = flags(part)
+                if not f & (STOP | DRUG | MEDICAL | EPONYM) and (span.score >= 0.75):
+                    parts.add(part)
+    if not parts:
+        return []
+    out: list[Span] = []
+    for part in sorted(parts):
+        common = bool(flags(part) & WORD)
+        for form in {part, part.upper(), part.title()}:
+            start = text.find(form)
+            while start >= 0:
+                end = start + len(form)
+                left = start == 0 or not (text[start - 1].isalnum() or text[start - 1] in "_@.-")
+                right = end == len(text) or not (text[end].isalnum() or text[end] in "_@-")
+                if left and right and not (common and _common_use(text, start, end)):
+                    word = Word(form, start, end, False, flags(form), False, form.isupper())
+                    if not _follows_eponym(text, word):
+                        out.append(Span(start, end, "PERSON", 0.7, "repeated_name"))
+                start = text.find(form, end)
+    return out
+
+
+def _common_use(text: str, start: int, end: int) -> bool:
+    """Whether a name that is also a word ("Will", "May") opens a sentence, where its capital proves nothing."""
+    before = text[:start].rstrip()
+    return not before or before[-1] in ".!?\n:;" or text[start:end].isupper()

@@ -1,0 +1,723 @@
+"""Places smaller than a state, facilities and employers (45 CFR 164.514(b)(2)(i)(B) and, for employers, its head)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import regex
+
+from medbill.deid.text.lexicon import (
+    CITY,
+    DRUG,
+    EPONYM,
+    FIRST,
+    LAST,
+    MEDICAL,
+    MONTH,
+    PAYER,
+    STATE,
+    STATE_CODES,
+    STATE_NAMES,
+    STOP,
+    WORD,
+    flags,
+    is_city,
+)
+from medbill.deid.text.people import _is_eponym
+from medbill.deid.text.scan import finditer
+from medbill.deid.text.span import Span, spot
+from medbill.deid.text.words import TITLES, Word
+
+_SUFFIXES = (
+    "Alley|Aly|Avenue|Ave|Av|Bend|Bluff|Boulevard|Blvd|Branch|Bridge|Brook|Brooks|Burg|Bypass|Byp|Camp|Canyon|Cape|Causeway|Center|Centers|"
+    "Circle|Circles|Cir|Cliff|Cliffs|Club|Common|Commons|Corner|Corners|Course|Court|Courts|Ct|Cove|Coves|Creek|Crescent|Cres|Crest|"
+    "Crossing|Xing|Crossroad|Curve|Dale|Dam|Divide|Drive|Drives|Dr|Estate|Estates|Expressway|Expy|Extension|Extensions|Fall|Falls|Ferry|"
+    "Field|Fields|Flat|Flats|Ford|Fords|Forest|Forge|Forges|Fork|Forks|Fort|Freeway|Fwy|Garden|Gardens|Gateway|Glen|Glens|Green|Greens|"
+    "Grove|Groves|Harbor|Harbors|Haven|Heights|Hts|Highway|Hwy|Hill|Hills|Hollow|Inlet|Island|Islands|Isle|Junction|Junctions|Key|Keys|"
+    "Knoll|Knolls|Lake|Lakes|Land|Landing|Lane|Ln|Light|Lights|Loaf|Lock|Locks|Lodge|Loop|Mall|Manor|Manors|Meadow|Meadows|Mews|Mill|Mills|"
+    "Mission|Motorway|Mount|Mountain|Mountains|Neck|Orchard|Oval|Overpass|Park|Parks|Parkway|Parkways|Pkwy|Pass|Passage|Path|Pike|Pine|"
+    "Pines|Place|Pl|Plain|Plains|Plaza|Plz|Point|Points|Port|Ports|Prairie|Radial|Ramp|Ranch|Rapid|Rapids|Rest|Ridge|Ridges|River|Road|"
+    "Roads|Rd|Route|Rte|Row|Rue|Run|Shoal|Shoals|Shore|Shores|Skyway|Spring|Springs|Spur|Spurs|Square|Squares|Sq|Station|Stravenue|"
+    "Stream|Street|Streets|St|Summit|Terrace|Ter|Throughway|Trace|Track|Trafficway|Trail|Trl|Tunnel|Turnpike|Tpke|Underpass|Union|"
+    "Unions|Valley|Valleys|Via|Viaduct|View|Views|Village|Villages|Ville|Vista|Walk|Walks|Wall|Way|Ways|Well|Wells"
+)
+_PLAIN_SUFFIX = (
+    "Street|St|Avenue|Ave|Boulevard|Blvd|Road|Rd|Lane|Ln|Drive|Dr|Court|Ct|Highway|Hwy|Parkway|Pkwy|Terrace|Turnpike"
+)
+_UNIT = (
+    r"(?:,?\s*(?:Apt|Apartment|Suite|Ste|Unit|Room|Rm|Bldg|Building|Floor|Fl|Lot|No|\#)\.?\s*\#?\s?[A-Z0-9-]{1,6}\b)?"
+)
+_STREET = regex.compile(
+    rf"(?<![\w$./-])\d{{1,6}}[A-Z]?(?:-\d+)?(?:\s+1/2)?\s+(?:(?:N|S|E|W|NE|NW|SE|SW|North|South|East|West)\.?\s+)?"
+    rf"(?:(?:[A-Z0-9][\w'.-]*|St\.)\s+){{1,4}}?(?:{_SUFFIXES})\b\.?(?:\s+(?:N|S|E|W|NE|NW|SE|SW)\b\.?)?{_UNIT}"
+)
+_STREET_ANY = regex.compile(
+    rf"(?<![\w$./-])\d{{1,6}}\s+(?:(?:n|s|e|w|north|south|east|west)\.?\s+)?(?:[a-z0-9][\w'.-]*\s+){{1,3}}?(?:{_PLAIN_SUFFIX})\b\.?{_UNIT}",
+    regex.I,
+)
+_STREET_BARE = regex.compile(
+    r"(?<![\w])(?:[A-Z][a-z][\w'-]*\s+){1,3}(?:Street|Avenue|Boulevard|Blvd|Ave|Lane|Parkway|Turnpike|Road)\b"
+)
+_CUED_STREET = regex.compile(
+    r"\b(?:address|addr|lives?\s+at|living\s+at|resides?\s+at|residing\s+at|residence|located\s+at|mail(?:ed|ing)?\s+to|home|street)(?:\s+(?:is|of\s+record))?\s*[:=]?\s*"
+    r"(\d{1,6}\s+[\w'. -]{3,40}?)(?=\s*[,;\n.(]|\s+(?:and|in|with|seen|on|since)\b|$)",
+    regex.I,
+)
+_BOX = regex.compile(
+    r"\b(?:P\.?\s?O\.?\s*Box|Post\s+Office\s+Box|PO\s?BOX|RR\s?\#?\s?\d+,?\s+Box|HC\s?\d+\s+Box|PSC\s?\d+,?\s+Box|Unit\s+\d+\s+Box)\s*\#?\s*\d{1,6}\b",
+    regex.I,
+)
+_MILITARY = regex.compile(
+    r"\b(?:USNS|USS|USNV|USCGC)\s+[A-Z]\w+|\b(?:FPO|APO|DPO)\s*,?\s*(?:AA|AE|AP)\b(?:\s+\d{5}(?:-\d{4})?)?"
+)
+_ZIP = regex.compile(
+    rf"\b(?:{STATE_CODES}|{STATE_NAMES})\.?,?\s+(\d{{5}}(?:\s?-\s?\d{{4}})?)(?![\w-])|"
+    r"\bzip(?:\s*codes?)?\s*(?:\+\s?4)?(?:[\s:=#]|\b(?:is|of|code)\b){1,5}(\d{5}(?:-\d{4})?|\d{3}(?:xx|\*\*)?)(?![\w-])|"
+    r"(?<![\w.-])(\d{5}-\d{4})(?![\w-])",
+    regex.I,
+)
+_CITY_STATE = regex.compile(
+    rf"(?<![\w])((?:(?:[A-Z][a-zA-Z'-]*|St\.|Ft\.|Mt\.)\s+){{0,3}}[A-Z][a-zA-Z'-]*[a-zA-Z])\s?,\s{{0,2}}"
+    rf"((?:{STATE_CODES})\b\.?|(?:{STATE_NAMES})\b)(?!-?\d)"
+)
+_CITY_STATE_LOWER = regex.compile(
+    rf"\b(?:in|from|of|at|near)\s+([a-z][a-z'-]+(?:\s[a-z][a-z'-]+){{0,2}})\s?,\s?(?:{STATE_CODES.lower()})\b"
+)
+_COUNTY = regex.compile(
+    r"(?<![\w])(?:[A-Z][\w'-]*\.?\s+){1,3}(?:County|Parish|Borough|Township|Twp)\b(?!\s+(?:Medical|Hospital|General|Health|Clinic))|\b(?:County|Parish|Borough|Township|Town|City|Village)\s+of\s+[A-Z][\w'-]*(?:\s+[A-Z][\w'-]*){0,2}"
+)
+_HEAD = (
+    r"(?:Hospitals?|Hosp|Clinics?|Infirmary|Sanatorium|Sanitarium|Hospice|Polyclinic|Medical\s+(?:Cent(?:er|re)|Ctr|Group|Associates|Plaza|Arts|Campus|Clinic|Practice|Office|College|School|Pavilion|Partners)|"
+    r"Med\.?\s+(?:Cent(?:er|re)|Ctr|Group|School)\.?|Health\s*care(?:\s+(?:System|Center|Partners|Network|Services))?|Health\s+(?:System|Center|Ctr|Network|Partners|Services|Clinic|Care|Sciences?|Group|Alliance|Department|District)s?|Health|"
+    r"Surgery\s+Center|Surgical\s+(?:Center|Associates|Group|Hospital)|Surgicenter|Urgent\s+Care|Walk-?in\s+Clinic|Imaging(?:\s+Center)?|Radiology(?:\s+(?:Associates|Group))?|Diagnostics?|Laborator(?:y|ies)|Labs?|"
+    r"Pharmacy|Drugs?|Rehab(?:ilitation)?(?:\s+(?:Center|Hospital|Institute))?|Nursing\s+(?:Home|Center|Facility)|Care\s+Center|Senior\s+(?:Center|Living|Care)|Assisted\s+Living|Retirement\s+(?:Home|Community|Village)|"
+    r"Living\s+Center|Convalescent|Cancer\s+(?:Center|Institute)|Heart\s+(?:Institute|Center|Hospital)|Eye\s+(?:Institute|Center|Clinic|Associates)|Dental(?:\s+(?:Group|Care|Associates|Clinic|Office))?|Dentistry|"
+    r"Orthop(?:a)?edics?(?:\s+(?:Associates|Group|Institute|Center))?|Pediatrics?(?:\s+(?:Associates|Group|Clinic|Center))?|Cardiology(?:\s+(?:Associates|Group|Clinic|Center))?|Oncology(?:\s+(?:Associates|Group|Center))?|"
+    r"Dermatology(?:\s+(?:Associates|Group|Center))?|Neurology(?:\s+(?:Associates|Group|Center|Clinic))?|Family\s+(?:Medicine|Practice|Health|Care|Physicians)|Internal\s+Medicine|Primary\s+Care|Women's\s+(?:Health|Hospital|Care|Center)|"
+    r"Physicians?(?:\s+Group)?|Associates|Institute|Foundation|Cent(?:er|re)|Ctr|University|Univ|College|School|Academy|Elementary|Church|Medicine|Med|General|Memorial|Presbyterian|Methodist|Baptist|"
+    r"Children's|VA|VAMC|Veterans\s+(?:Affairs|Administration|Hospital)|Regional|Community\s+(?:Hospital|Health|Clinic)|Wellness(?:\s+Center)?|Therapy|Physical\s+Therapy|Home\s+Health|Home\s+Care|Dialysis|Endoscopy(?:\s+Center)?|Obstetrics|OB/?GYN|ENT|Psychiatry|Behavioral\s+Health)"
+)
+_HEAD_RE = regex.compile(rf"(?<![\w])({_HEAD})(?!\w)(?:\.(?=\s+[a-z,(]))?", regex.I)
+_TAIL = regex.compile(
+    r"(?:\s+(?:of|at|in|for)\s+(?:the\s+)?(?:[A-Z][\w'.-]*)(?:\s+(?!(?:On|At|In|For|With)\b)[A-Z][\w'-]*){0,2}|\s*[,-]\s*[A-Z][a-z]+(?:\s+[A-Z][a-z]+)?\s+(?:Campus|Branch|Location)|(?:\s+[A-Z][a-z][\w'-]*){1,2})"
+)
+_LOWER_FACILITY = regex.compile(
+    r"\b(?:at|from|to|in|by|@)\s+(?:the\s+)?((?:[a-z][\w'.-]*\s+){1,3}?(?:hospital|medical\s+cent(?:er|re)|med\s+ct(?:e)?r|clinic|health\s+center|infirmary))\b"
+)
+_GENERIC = frozenset(
+    [
+        "emergency",
+        "department",
+        "intensive",
+        "care",
+        "unit",
+        "critical",
+        "outpatient",
+        "inpatient",
+        "urgent",
+        "ambulatory",
+        "acute",
+        "local",
+        "community",
+        "teaching",
+        "university",
+        "nearby",
+        "regional",
+        "rural",
+        "urban",
+        "tertiary",
+        "private",
+        "public",
+        "pain",
+        "memory",
+        "heart",
+        "stroke",
+        "wound",
+        "sleep",
+        "travel",
+        "diabetes",
+        "cancer",
+        "dental",
+        "eye",
+        "medical",
+        "surgical",
+        "primary",
+        "general",
+        "family",
+        "specialty",
+        "specialist",
+        "same",
+        "another",
+        "other",
+        "different",
+        "outside",
+        "this",
+        "that",
+        "our",
+        "their",
+        "his",
+        "her",
+        "my",
+        "your",
+        "a",
+        "an",
+        "the",
+        "hospital",
+        "clinic",
+        "center",
+        "health",
+        "care",
+        "home",
+        "nursing",
+        "skilled",
+        "facility",
+        "rehabilitation",
+        "rehab",
+        "walk-in",
+        "free",
+        "mental",
+        "behavioral",
+        "county",
+        "state",
+        "city",
+        "physical",
+        "occupational",
+        "speech",
+        "therapy",
+        "women's",
+        "children's",
+        "veterans",
+        "va",
+        "pediatric",
+        "orthopedic",
+        "cardiology",
+        "neurology",
+        "oncology",
+        "dermatology",
+        "network",
+        "of",
+        "and",
+        "for",
+        "in",
+        "at",
+        "on",
+        "surgery",
+        "imaging",
+        "lab",
+        "laboratory",
+        "pharmacy",
+        "mail",
+        "order",
+        "retail",
+        "service",
+        "services",
+        "program",
+        "plan",
+        "insurance",
+        "public",
+        "national",
+        "world",
+        "american",
+        "international",
+        "affordable",
+        "human",
+        "department",
+        "ministry",
+        "protected",
+        "electronic",
+        "system",
+        "school",
+        "medicine",
+        "internal",
+        "cancer",
+        "institute",
+        "association",
+        "society",
+        "college",
+        "academy",
+        "foundation",
+        "heart",
+        "lung",
+        "kidney",
+        "liver",
+        "disease",
+        "control",
+        "centers",
+        "prevention",
+        "study",
+        "risk",
+        "score",
+        "trial",
+        "trials",
+        "new",
+        "current",
+        "recent",
+        "updated",
+        "which",
+        "what",
+        "any",
+        "each",
+        "every",
+    ]
+)
+#: Function words of the lexicon that are also parts of names of places.
+_PLACE_WORDS = frozenset(
+    [
+        "new",
+        "old",
+        "north",
+        "south",
+        "west",
+        "east",
+        "general",
+        "county",
+        "city",
+        "community",
+        "medical",
+        "health",
+        "home",
+        "state",
+        "st",
+        "first",
+        "african",
+        "emergency",
+        "street",
+        "avenue",
+        "road",
+        "hospital",
+        "clinic",
+        "center",
+        "care",
+        "location",
+        "facility",
+        "service",
+        "services",
+    ]
+)
+_KNOWN = (
+    r"UCLA|UCSF|UCSD|UCI|USC|NYU(?:\s+Langone)?|UPMC|MGH|BWH|MSKCC|CHOP|OHSU|VUMC|UPenn|UNC|UVA|UIC|UMass|UTSW|UTMB|UAB|UW|BIDMC|CHLA|JHU|JHH|HUP|"
+    r"Cedars?[- ]Sinai|Johns?\s+Hopkins|Mount\s+Sinai|Mt\.?\s+Sinai|MD\s+Anderson|Mass(?:achusetts)?\.?\s+General|Beth\s+Israel(?:\s+Deaconess)?|Brigham(?:\s+(?:and|&)\s+Women'?s)?|"
+    r"Kaiser(?:\s+Permanente)?|Cleveland\s+Clinic|Clevland\s+Clinic|Mayo(?:\s+Clinic)?|Sloan[- ]Kettering|Memorial\s+Sloan(?:\s+Kettering)?|Dana[- ]Farber|City\s+of\s+Hope|"
+    r"Fred\s+Hutch(?:inson)?|New\s?York[- ]Presbyterian|NY[- ]Presbyterian|NewYork[- ]Presbyterian|Weill\s+Cornell|Montefiore|Lenox\s+Hill|Northwell|"
+    r"Geisinger|Intermountain|Ochsner|Sutter|Scripps|Vanderbilt|Emory|Northwestern|Baylor(?:\s+Scott\s+(?:and|&)\s+White)?|Stanford|Barnes[- ]Jewish|Yale(?:[- ]New\s+Haven)?|"
+    r"Tufts|Rush|Loyola|Henry\s+Ford|Beaumont|Spectrum\s+Health|Ascension|Dignity|Providence|Banner|HonorHealth|Piedmont|Novant|Atrium|Sentara|Inova|MedStar|"
+    r"Jefferson|Temple|Hahnemann|Einstein|Maimonides|Bellevue|Harborview|Swedish|Virginia\s+Mason|Parkland|Ben\s+Taub|Grady|Jackson\s+Memorial|Cook\s+County|Walter\s+Reed|"
+    r"St\.?\s+Jude(?:'s)?|Shriners|Nationwide\s+Children's|Texas\s+Children's|Boston\s+Children's|Cincinnati\s+Children's|Lurie|Rady|Nemours|Duke|Wake\s+Forest|Moffitt|"
+    r"Mercy|Trinity\s+Health|Advocate|Aurora|Froedtert|Gundersen|Marshfield|Essentia|Sanford|Avera|Hackensack|Cooper|Virtua|ChristianaCare|Lahey|Baystate|Dartmouth[- ]Hitchcock|"
+    r"Walgreens|CVS|Rite\s+Aid|Quest|LabCorp|DaVita|Fresenius|Concentra|MinuteClinic|HCA|Tenet|Encompass"
+)
+_KNOWN_RE = regex.compile(
+    rf"(?<![\w-])(?:{_KNOWN})(?![\w])(?:'s)?(?:\s+(?:Med(?:ical)?|Health|Hospital|Clinic|Cent(?:er|re)|Ctr|Care|University|General|Langone|clinic|hospital|campus)\b\.?){{0,3}}"
+)
+_AMBIGUOUS = frozenset(
+    [
+        "rush",
+        "uw",
+        "mercy",
+        "jefferson",
+        "temple",
+        "cooper",
+        "advocate",
+        "banner",
+        "providence",
+        "grady",
+        "duke",
+        "rady",
+        "aurora",
+        "ascension",
+        "quest",
+        "swedish",
+        "sanford",
+        "usc",
+        "uva",
+        "uci",
+        "tenet",
+        "mayo",
+        "einstein",
+        "beaumont",
+        "spectrum",
+        "trinity",
+        "dignity",
+        "piedmont",
+        "stanford",
+        "emory",
+        "baylor",
+        "northwestern",
+        "sutter",
+        "yale",
+        "tufts",
+        "loyola",
+    ]
+)
+_NOT_FACILITY = regex.compile(
+    r"[\s-]+(?:score|criteria|classification|guidelines?|risk|scale|protocol|study|trial|model|study|equation|formula|stage|system\s+of|act|advantage)",
+    regex.I,
+)
+_AT = regex.compile(
+    r"(?:(?<![\w])at|@|\bAT)\s+(?:the\s+|our\s+|their\s+|The\s+)?(?=[A-Z])|"
+    r"\b(?:admitted|presented|presents|presenting|transferred|referred|transported|discharged|sent|taken|brought|airlifted|flown|went|came|drove|moved|relocated|returned|travell?ed|visit|trip)\s+(?:\w+\s+)?(?:to|from|into|in)\s+(?:the\s+|our\s+)?(?=[A-Z])|"
+    r"\b(?:visited|visits|visiting|attends|attended|attending)\s+(?:the\s+|our\s+)?(?=[A-Z])|"
+    r"\b(?:lives?|living|lived|resides?|residing|resided|reside|born|raised|works?|working|worked|treated|seen|diagnosed|hospitali[sz]ed|evaluated|cared\s+for|based|located|native|resident|clinic|office|hospital|appointment|surgery|checkup|follow-up)\s+(?:in|from|of|near|outside|around|by)\s+(?:the\s+|downtown\s+|north\s+|south\s+|east\s+|west\s+)?(?=[A-Z])|"
+    r"\b(?:notes|records?|report|results?|letter|referral|consult)\s+from\s+(?:the\s+)?(?=[A-Z])"
+)
+_IN = regex.compile(r"(?<![\w])(?:in|from|near|outside|around|of|to|our|the|downtown|at|\()\s*(?=[A-Z])")
+_CITY_OFFICE = regex.compile(
+    r"(?<![\w])((?:[A-Z][\w'.-]*\s+){1,3})(?:(?:downtown|main|north|south|east|west|central|satellite|outpatient|medical|pediatric|urgent\s+care|primary\s+care)\s+)?(?:clinic|office|hospital|campus|branch|location|practice|facility|site)\b"
+)
+_WORKS = regex.compile(
+    r"\b(?:employed\s+(?:at|by|with)|works?\s+(?:at|for|with)|working\s+(?:at|for)|worked\s+(?:at|for)|employer(?:\s+(?:is|was|name))?\s*[:=]?|job\s+(?:at|with)|occupation\s+at|retired\s+from|laid\s+off\s+(?:from|by)|employee\s+(?:of|at)|sponsored\s+by|coverage\s+through)\s+(?:the\s+)?(?=[A-Z0-9])",
+    regex.I,
+)
+_COMPANY = regex.compile(
+    r"(?<![\w])((?:[A-Z][\w'&.-]*,?\s+(?:(?:and|&)\s+)?){0,4}[A-Z][\w'&-]*(?:-[A-Z]\w+)*),?\s+(Inc|LLC|L\.L\.C|Ltd|Corp|Corporation|Company|Co|PLC|LLP|PLLC|P\.?C|P\.?A|Group|and\s+Sons|&\s+Sons|Industries|Enterprises|Holdings|Partners|Logistics|Manufacturing|Construction|Trucking|Bank|Airlines)\b\.?"
+)
+_ORG_BODY = regex.compile(r"[A-Z0-9][\w'&.-]*(?:,?\s+(?:(?:and|&|of|the)\s+)?[A-Z][\w'&.-]*){0,5}")
+
+
+def find(text: str, runs: list[list[Word]], protected: Callable[[int, int], bool]) -> list[Span]:
+    found: list[Span] = []
+    add = found.append
+    digits = any(c in text for c in "0123456789")
+    if digits:
+        for pattern in (_STREET, _STREET_ANY):
+            for match in finditer(pattern, text):
+                if not _dose(match[0]):
+                    add(spot(match, 0, "ADDRESS", 0.85, "street"))
+        for match in finditer(_CUED_STREET, text):
+            add(spot(match, 1, "ADDRESS", 0.8, "street_labelled"))
+        for match in finditer(_BOX, text):
+            add(spot(match, 0, "ADDRESS", 0.9, "po_box"))
+        for match in finditer(_ZIP, text):
+            group = match.lastindex or 0
+            if group < 3 or not protected(*match.span(3)):
+                add(spot(match, group, "ZIP", 0.9, "zip"))
+    for match in finditer(_MILITARY, text):
+        add(spot(match, 0, "ADDRESS", 0.85, "military_address"))
+    for match in finditer(_STREET_BARE, text):
+        start = _skip(text, match.start(), match.end())
+        if start is not None and len(text[start : match.end()].split()) > 1:
+            add(Span(start, match.end(), "ADDRESS", 0.6, "street_name"))
+    for match in finditer(_CITY_STATE, text):
+        start = _skip(text, match.start(1), match.end(1))
+        if start is None or (
+            match[2] in ("OR", "IN", "ME", "PA", "MD", "CO", "HI", "OK")
+            and not _place_words(text[start : match.end(1)])
+        ):
+            continue
+        if flags(match[1].split()[-1]) & (MEDICAL | DRUG):
+            continue
+        if match[2] in ("MD", "PA", "DO") and not is_city(text[start : match.end(1)]):
+            continue
+        add(Span(start, match.end(), "CITY", 0.85, "city_state"))
+    for match in finditer(_CITY_STATE_LOWER, text):
+        if is_city(match[1]):
+            add(Span(match.start(1), match.end(), "CITY", 0.7, "city_state"))
+    for match in finditer(_COUNTY, text):
+        start = _skip(text, match.start(), match.end())
+        if start is not None and len(text[start : match.end()].split()) > 1:
+            add(Span(start, match.end(), "COUNTY", 0.8, "county"))
+    _facilities(text, found)
+    for match in finditer(_KNOWN_RE, text):
+        name = match[0].lower()
+        if _NOT_FACILITY.match(text, match.end()):
+            continue
+        if name in _AMBIGUOUS and not regex.search(
+            r"(?:\bat|\bto|\bfrom|\bin|@|\bour|\bthe|\bof|\bby|\()\s*$",
+            text[max(0, match.start() - 8) : match.start()],
+            regex.I,
+        ):
+            continue
+        add(spot(match, 0, "FACILITY", 0.8, "known_facility"))
+    starts = {run[0].start: run for run in runs}
+    inner = {w.start: (run, k) for run in runs for k, w in enumerate(run)}
+    for match in finditer(_AT, text):
+        _after_preposition(text, match, starts, inner, found)
+    for match in finditer(_IN, text):
+        _city_after(text, match.end(), inner, found)
+    for run in runs:
+        _cities(text, run, found)
+    for match in finditer(_CITY_OFFICE, text):
+        start = _skip(text, match.start(1), match.start(1) + len(match[1].rstrip()))
+        if start is None:
+            continue
+        name = text[start : match.start(1) + len(match[1].rstrip())]
+        if is_city(name) or not flags(name.split()[0]) & (WORD | MEDICAL | DRUG):
+            add(Span(start, match.end(), "FACILITY", 0.7, "city_office"))
+    for match in finditer(_WORKS, text):
+        body = _ORG_BODY.match(text, match.end())
+        if body and not flags(body[0].split()[0].strip(",.")) & STOP:
+            add(
+                Span(
+                    body.start(),
+                    body.end() - (1 if body[0].endswith(".") and not body[0].endswith("Inc.") else 0),
+                    "EMPLOYER",
+                    0.7,
+                    "employer",
+                )
+            )
+    for match in finditer(_COMPANY, text):
+        start = _skip(text, match.start(1), match.end(1))
+        if start is None or any(flags(w.strip(",.&")) & PAYER for w in text[start : match.end(1)].split()):
+            continue
+        if match[2] in ("Co", "PA", "PC", "Group", "Bank", "Company", "Partners", "Construction") and not _place_words(
+            text[start : match.end(1)]
+        ):
+            continue
+        add(Span(start, match.end(), "EMPLOYER", 0.7, "company"))
+    return _joined(text, found)
+
+
+def _dose(value: str) -> bool:
+    words = value.split()
+    return (
+        any(flags(w) & (DRUG | MEDICAL) for w in words[1:-1])
+        or regex.match(
+            r"\d+\s+(?:mg|mcg|ml|year|yo|y|day|week|month|units?|x|of|to|on|in|in|and|or|for|hours?|times|is|was)\b",
+            value,
+            regex.I,
+        )
+        is not None
+    )
+
+
+def _skip(text: str, start: int, end: int) -> int | None:
+    """Start of a name without the sentence's own words before it ("Called Mercy ..."), or None if nothing is left."""
+    for match in regex.finditer(r"[^\s]+", text, pos=start, endpos=end):
+        word = match[0].strip(",.")
+        f = flags(word)
+        if (
+            f & (STOP | MONTH | PAYER | MEDICAL | DRUG)
+            and not f & CITY
+            and word.lower() not in ("new", "old", "county", "city", "general", "home", "medical", "health", "african")
+        ):
+            continue
+        if (
+            word.lower() in ("new", "old")
+            and not is_city(text[match.start() : end].split(",")[0])
+            and not regex.match(r"(?:New|Old|NEW)\s+[A-Z]", text[match.start() :])
+        ):
+            continue
+        return match.start()
+    return None
+
+
+def _place_words(value: str) -> bool:
+    """Whether any word is no plain English, clinical or function word."""
+    return any(not flags(w.strip(".,")) & (WORD | MEDICAL | DRUG | STOP) for w in value.split()) or is_city(value)
+
+
+def _facilities(text: str, found: list[Span]) -> None:
+    for match in finditer(_HEAD_RE, text):
+        if not match[0][0].isupper():
+            continue
+        start = _walk_left(text, match.start(), match[0].isupper())
+        end = match.end()
+        if start is None or start == match.start():
+            if not regex.match(
+                r"(?:Children's|Memorial|Methodist|Presbyterian|Baptist|VA|VAMC|Veterans)\b", match[0]
+            ) or match[0] in ("VA", "General", "Memorial"):
+                tail = regex.match(
+                    r"\s+(?:of|at)\s+(?:the\s+)?[A-Z][\w'-]*(?:\s+[A-Z][\w'-]*)?",
+                    text[match.end() : match.end() + 60],
+                )
+                if tail is None or not regex.match(
+                    r"(?:Hospital|Clinic|University|Institute|Infirmary|Medical)", match[0]
+                ):
+                    continue
+                found.append(Span(match.start(), match.end() + tail.end(), "FACILITY", 0.75, "facility"))
+                continue
+            start = match.start()
+        words = [w.strip(".,").lower() for w in text[start:end].split()]
+        if all(w in _GENERIC for w in words) and words not in (
+            ["general", "hospital"],
+            ["community", "hospital"],
+            ["university", "hospital"],
+            ["city", "hospital"],
+            ["county", "general"],
+            ["county", "hospital"],
+            ["general", "clinic"],
+            ["va", "hospital"],
+            ["va", "clinic"],
+        ):
+            continue
+        if all(flags(w) & (PAYER | STOP | MEDICAL) or w in _GENERIC for w in words) and words[0] not in (
+            "general",
+            "community",
+            "university",
+            "city",
+            "county",
+            "va",
+        ):
+            continue
+        if _NOT_FACILITY.match(text, end):
+            continue
+        found.append(Span(start, end, "FACILITY", 0.85, "facility"))
+        tail = _TAIL.match(text, end, timeout=5.0)
+        if tail:
+            rest = regex.sub(r"^(?:of|at|in|for)\s+(?:the\s+)?", "", tail[0].strip(" ,-\n"))
+            first = rest.split()[0]
+            f = flags(first)
+            if (
+                (tail[0].strip().startswith("of ") and not f & (STOP | MEDICAL))
+                or is_city(rest)
+                or is_city(first)
+                or (f & CITY)
+                or f & STATE
+                or regex.match(_HEAD, rest)
+            ):
+                stop = (
+                    tail.end()
+                    if is_city(rest) or tail[0].strip().startswith("of ")
+                    else end + tail[0].index(first) + len(first)
+                )
+                found.append(Span(start, stop, "FACILITY", 0.85, "facility"))
+    for match in finditer(_LOWER_FACILITY, text):
+        words = match[1].split()
+        named = [w for w in words if w.strip(".,") not in _GENERIC]
+        if (named and any(flags(w) & (FIRST | LAST | CITY) and not flags(w) & WORD for w in named)) or (
+            named and words[0] in ("st", "st.", "mercy", "mount", "sacred", "holy", "saint")
+        ):
+            found.append(Span(match.start(1), match.end(1), "FACILITY", 0.65, "facility_lower_case"))
+
+
+def _walk_left(text: str, at: int, upper: bool) -> int | None:
+    """Where the name begins whose head stands at `at`: capitalised words before it, connectors between them."""
+    start = at
+    limit = 4 if upper else 6
+    k = at
+    for _ in range(limit):
+        match = regex.search(r"([^\s,;:()\"]+)(?:\s{1,2}|\s?\r?\n\s?)$", text[max(0, k - 40) : k])
+        if match is None:
+            break
+        word = match[1]
+        position = k - len(match[0])
+        bare = word.strip(".'")
+        f = flags(bare)
+        if (
+            word.endswith((".", "!", "?"))
+            and bare.lower() not in ("st", "mt", "ft", "med", "univ", "dr")
+            and len(bare) > 1
+        ):
+            break
+        if bare.lower() in ("of", "and", "for", "the") or word == "&":
+            if bare.lower() == "the" or (upper and bare.lower() in ("for", "and")):
+                break
+            k = position
+            continue
+        if not word[0].isupper() and not word[0].isdigit():
+            break
+        if word[0].isdigit() and not regex.fullmatch(r"\d+(?:st|nd|rd|th)", word):
+            break
+        if f & (STOP | MONTH | PAYER) and bare.lower() not in _PLACE_WORDS:
+            break
+        if f & DRUG:
+            break
+        start = k = position
+    return start
+
+
+def _after_preposition(
+    text: str,
+    match: regex.Match[str],
+    starts: dict[int, list[Word]],
+    inner: dict[int, tuple[list[Word], int]],
+    found: list[Span],
+) -> None:
+    """A capitalised name after "at", "admitted to", "lives in": a facility or a place unless it means something else."""
+    place = inner.get(match.end())
+    if place is None:
+        return
+    run, k = place
+    first = run[k]
+    f = first.flags
+    if f & (STOP | DRUG | MEDICAL | PAYER | MONTH | STATE) and first.text.lower() not in _PLACE_WORDS:
+        return
+    if first.text.lower() in TITLES or (first.flags & WORD and len(run) - k == 1 and not first.flags & CITY):
+        return
+    if len(first.text) == 1 or (_is_eponym(text, first) and not f & CITY):
+        return
+    j = k
+    while j < len(run) and j - k < 5:
+        g = run[j].flags
+        if j > k and (g & (DRUG | MONTH | PAYER) or (g & STOP and run[j].text.lower() not in _PLACE_WORDS)):
+            break
+        j += 1
+        if run[j - 1].dotted and len(run[j - 1].text) > 3 and j < len(run):
+            break
+    kind = "CITY" if is_city(text[first.start : run[j - 1].end]) else "FACILITY"
+    found.append(Span(first.start, run[j - 1].end, kind, 0.6, "place_after_preposition"))
+
+
+def _city_after(text: str, at: int, inner: dict[int, tuple[list[Word], int]], found: list[Span]) -> None:
+    place = inner.get(at)
+    if place is None:
+        return
+    run, k = place
+    for size in (3, 2, 1):
+        if k + size <= len(run):
+            name = text[run[k].start : run[k + size - 1].end]
+            if is_city(name.replace("\n", " ")):
+                f = run[k].flags
+                if size == 1 and (
+                    (f & (WORD | STOP | MEDICAL | DRUG) and f & (STOP | MEDICAL | DRUG)) or _is_eponym(text, run[k])
+                ):
+                    return
+                found.append(Span(run[k].start, run[k + size - 1].end, "CITY", 0.65, "city"))
+                return
+    if run[k].text in (
+        "LA",
+        "NYC",
+        "SF",
+        "DC",
+        "NOLA",
+        "Philly",
+        "Brooklyn",
+        "Bronx",
+        "Queens",
+        "Manhattan",
+        "Harlem",
+        "Hollywood",
+    ):
+        found.append(Span(run[k].start, run[k].end, "CITY", 0.6, "city"))
+
+
+def _cities(text: str, run: list[Word], found: list[Span]) -> None:
+    """Cities of the list anywhere, if the name is no other word: two words or more, or one that is nothing else."""
+    k = 0
+    while k < len(run):
+        for size in (3, 2, 1):
+            if k + size > len(run):
+                continue
+            f = run[k].flags
+            if size == 1 and (
+                not f & CITY
+                or f & (WORD | STOP | MEDICAL | DRUG | STATE | EPONYM)
+                or _is_eponym(text, run[k])
+                or (run[k].upper and f & (FIRST | LAST))
+            ):
+                continue
+            if size > 1 and not is_city(" ".join(w.text for w in run[k : k + size])):
+                continue
+            if size > 1 and all(w.flags & (STOP | MEDICAL) for w in run[k : k + size]):
+                continue
+            found.append(Span(run[k].start, run[k + size - 1].end, "CITY", 0.55, "city"))
+            k += size - 1
+            break
+        k += 1
+
+
+def _joined(text: str, found: list[Span]) -> list[Span]:
+    """A facility with the city it is said to be in is one place: "Memorial Hospital in Atlanta"."""
+    out = list(found)
+    cities = {s.start: s for s in found if s.type == "CITY"}
+    for span in found:
+        if span.type != "FACILITY":
+            continue
+        for joint in (" in ", " of ", ", "):
+            city = cities.get(span.end + len(joint)) if text.startswith(joint, span.end) else None
+            if city is not None:
+                out.append(span._replace(end=city.end))
+    return out
+
+
+__all__ = ["find"]

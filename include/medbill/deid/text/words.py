@@ -1,0 +1,106 @@
+"""The words of a text that may belong to names: those with a capital, in runs, with what the lexicon knows of them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import regex
+
+from medbill.deid.text.lexicon import flags
+from medbill.deid.text.scan import finditer
+
+_WORD = regex.compile(r"(?<![\w])[^\W\d_](?:[^\W_]|['\-](?=[^\W\d_]))*'?\.?")
+_GAP = regex.compile(r"[ \t]{0,3}(?:-?\r?\n[ \t>]{0,4})?[ \t]{0,3}")
+
+
+class Word(NamedTuple):
+    """text without its final full stop; dotted: whether one follows; flags: of the lexicon; first: opens a sentence."""
+
+    text: str
+    start: int
+    end: int
+    dotted: bool
+    flags: int
+    first: bool
+    upper: bool
+
+
+def capitalised(text: str) -> list[list[Word]]:
+    """Runs of words with a capital, nothing but blanks or one line break between the words of a run."""
+    runs: list[list[Word]] = []
+    last_end = -1
+    for match in finditer(_WORD, text):
+        raw = match[0]
+        if not raw[0].isupper():
+            continue
+        start, end = match.span()
+        dotted = raw[-1] == "."
+        word = raw[:-1] if dotted else raw
+        if word.endswith("'"):
+            word = word[:-1]
+        first = _opens_sentence(text, start)
+        entry = Word(word, start, start + len(word), dotted, flags(word), first, word.isupper() and len(word) > 1)
+        if (
+            runs
+            and last_end >= 0
+            and _GAP.fullmatch(text, last_end, start)
+            and not (first and not _title_dot(runs[-1][-1]))
+        ):
+            runs[-1].append(entry)
+        else:
+            runs.append([entry])
+        last_end = end
+    return runs
+
+
+def _title_dot(word: Word) -> bool:
+    return word.dotted and (len(word.text) == 1 or word.text.lower() in TITLES or word.text.lower() in ABBREVIATED)
+
+
+def _opens_sentence(text: str, start: int) -> bool:
+    k = start - 1
+    while k >= 0 and text[k] in " \t\"'(":
+        k -= 1
+    return k < 0 or text[k] in ".!?\n:;>|*"
+
+
+TITLES = frozenset(
+    [
+        "dr",
+        "mr",
+        "mrs",
+        "ms",
+        "miss",
+        "prof",
+        "doctor",
+        "doc",
+        "nurse",
+        "rev",
+        "fr",
+        "sr",
+        "sra",
+        "dra",
+        "srta",
+        "sgt",
+        "capt",
+        "lt",
+        "col",
+        "maj",
+        "officer",
+        "judge",
+        "atty",
+        "attorney",
+        "hon",
+        "drs",
+        "mister",
+        "missus",
+        "madam",
+        "sir",
+        "dame",
+        "pastor",
+        "rabbi",
+        "imam",
+        "sister",
+    ]
+) - {"sr", "fr", "sister"}
+ABBREVIATED = frozenset(["st", "med", "ctr", "ft", "mt", "ste", "dr", "univ", "hosp", "jr", "sr"])
