@@ -40,7 +40,7 @@ class Procedures:
 
     def _split(self, starts: Ints, ends: Ints) -> None:
         octets = self._section.octets
-        marks = np.flatnonzero(octets == self._section.delimiters.component)
+        marks = self._section.positions(self._section.delimiters.component)
         owner = np.searchsorted(starts, marks, "right") - 1
         inside = (owner >= 0) & (marks < ends[owner])
         marks, owner = marks[inside], owner[inside]

@@ -36,11 +36,12 @@ _AFTER_HEADER = flags("ISA", "GS", "ST", "SE", "GE", "IEA", "LX", "TS3", "TS2", 
 _ENDS_CLAIM = flags("CLP", "LX", "PLB", "SE")
 #: ... and before an envelope segment that follows one of these, so no claim is open.
 _NO_CLAIM = flags("ISA", "GS", "SE", "GE", "IEA")
-_PLB, _CLP, _IEA = (CODE[c] for c in ("PLB", "CLP", "IEA"))
+_PLB, _ISA, _IEA = (CODE[c] for c in ("PLB", "ISA", "IEA"))
 _OPENS_IMPLIED = flags("BPR", "CLP", "PLB")
 _IN_PLACE = flags("TA1")
 _BLANK = bytes(range(33))
 _FINAL_IEA = re.compile(rb"IEA(.)[0-9]{1,5}\1[0-9]{9}", re.DOTALL)
+_UNTERMINATED = b"\n"  # in place of a last IEA that was read although its terminator is missing
 _SEGMENT_ID = re.compile(rb"[A-Z][A-Z0-9]{1,2}")
 _HEADER_BEGINS = re.compile(rb"ISA[^A-Za-z0-9\s]")
 _TRANSACTION_SETS = frozenset({"270", "271", "276", "277", "278", "820", "824", "834", "837", "997", "999"})
@@ -237,19 +238,15 @@ class Reader:
 
     def _delimited(self, feed: Feed, current: Delimiters) -> Iterator[_Work]:
         """Interchanges with the same delimiters, section by section, until other delimiters, other text or the end."""
-        terminator = bytes([current.terminator])
         while True:
-            limit = delimiters.next_other(feed.data, current)
-            closed = limit is not None or feed.ended
-            body, after = (feed.data, b"") if limit is None else (feed.data[:limit], feed.data[limit:])
-            cut = body.rfind(terminator) + 1
-            rest = body[cut:]
-            last = rest.strip(_BLANK)
-            if closed and _FINAL_IEA.fullmatch(last) and last[3] == current.element:
+            section, rest, after, closed = self._cut(feed, current, len(feed.data))
+            if _may_hold_other(section, rest):
+                limit = delimiters.next_other(feed.data, current)
+                if limit is not None:
+                    section, rest, after, closed = self._cut(feed, current, limit)
+            if rest is _UNTERMINATED:
                 place = f"file {self._file + 1}, interchange {self._interchanges}"
                 self._batch.note("TERMINATOR_MISSING", "info", place, "the last segment (IEA) has no terminator")
-                body, cut, rest = body + terminator, len(body) + 1, b""
-            section = Section(body[:cut], current)
             foreign_text = _text_after_interchange(section, rest if closed else b"")
             if foreign_text is not None:
                 after, rest, closed = section.rest(foreign_text) + rest + after, b"", True
@@ -266,6 +263,18 @@ class Reader:
                 return
             del section
             feed.more(self._chunk)
+
+    def _cut(self, feed: Feed, current: Delimiters, limit: int) -> tuple[Section, bytes, bytes, bool]:
+        """Whole segments, what is left of an unfinished one, what follows `limit`, whether nothing can be added to them."""
+        closed = limit < len(feed.data) or feed.ended
+        body, after = (feed.data[:limit], feed.data[limit:]) if limit < len(feed.data) else (feed.data, b"")
+        terminator = bytes([current.terminator])
+        cut = body.rfind(terminator) + 1
+        rest = body[cut:]
+        last = rest.strip(_BLANK)
+        if closed and _FINAL_IEA.fullmatch(last) and last[3] == current.element:
+            body, cut, rest = body + terminator, len(body) + 1, _UNTERMINATED
+        return Section(body[:cut], current), rest, after, closed
 
     def _boundary(self, section: Section) -> int:
         """The last segment before which a section may end, 0 where there is none."""
@@ -654,6 +663,14 @@ def _rows(name: str, rows: list[dict[str, Any]]) -> pa.Table:
     schema = ERA_TABLES[name]
     filled = {f.name: arrays.column([r.get(f.name) for r in rows], f.type) for f in schema}
     return arrays.table(schema, filled, len(rows))
+
+
+def _may_hold_other(section: Section, rest: bytes) -> bool:
+    """Whether an interchange with other delimiters may begin in here: it would read as an odd segment, or as no end."""
+    if b"ISA" in rest or not section.code.all():
+        return True
+    component = bytes([section.delimiters.component])
+    return any(section.value(s, 16) != component for s in np.flatnonzero(section.code == _ISA)[1:].tolist())
 
 
 def _header_end(section: Section, start: int) -> int:
