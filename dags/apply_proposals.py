@@ -30,7 +30,7 @@ def apply_proposals():
     def practices() -> list[str]:
         from medbill.pipelines import tasks
 
-        return tasks.practices()
+        return tasks.practices(platform="drchrono")
 
     @task(inlets=[PROPOSALS], outlets=[WRITE_BACKS])
     def apply(practice: str) -> dict:

@@ -27,13 +27,16 @@ def socket_folder(home: Path) -> Path:
 
 @dataclass(frozen=True)
 class Practice:
-    """One practice. npis and tax_ids are those under which payers pay it; a remittance to another payee is held."""
+    """One practice. npis and tax_ids are those under which payers pay it; a remittance to another payee is held.
+
+    With neither, any payee is taken. platform: None where nothing is extracted or written back.
+    """
 
     id: str
     name: str
     npis: frozenset[str]
     tax_ids: frozenset[str]
-    platform: str
+    platform: str | None
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,7 @@ class Settings:
                     name=str(r["name"]),
                     npis=frozenset(map(str, r["npis"])),
                     tax_ids=frozenset(map(str, r["tax_ids"])),
-                    platform=str(r["platform"]),
+                    platform=str(r["platform"]) if r["platform"] is not None else None,
                 )
                 for r in rows
             ]

@@ -139,7 +139,7 @@ def test_planted_inputs_end_where_they_must(world: World) -> None:
 
 def test_underpayments_are_exactly_the_planted_ones(world: World) -> None:
     counts = [r["counts"] for r in world.rows(results, results.c.kind == "postings")]
-    planted = [u for u in world.truth.underpayments]
+    planted = world.truth.underpayments
     assert planted
     assert sum(Decimal(c["underpaid"]) for c in counts) == Decimal(sum(u["variance"] for u in planted)) / 100
     assert sum(c["underpaid_lines"] for c in counts) == len(planted)

@@ -269,6 +269,15 @@ def test_payment_without_a_payee(npi: str | None) -> None:
     assert held(p) == "PAYEE_NOT_STATED"
 
 
+def test_payee_named_by_its_tax_id_alone() -> None:
+    p = ordinary().payment(payee_npi=None, payee_tax_id="990001234")
+    p.claim("C1", line("99213", "150.00", token="L1"))
+    assert match(p).postings.num_rows == 1
+    other = ordinary().payment(payee_npi=None, payee_tax_id="111111111")
+    other.claim("C1", line("99213", "150.00", token="L1"))
+    assert held(other) == "OTHER_PRACTICE"
+
+
 @pytest.mark.parametrize("token", [None, ""])
 def test_claim_without_a_number(token: str | None) -> None:
     p = ordinary()

@@ -25,6 +25,7 @@ PUBLISHED_REMITTANCES = pa.schema(
         pa.field("payer_name", pa.string()),
         pa.field("payer_id", pa.string()),
         pa.field("payee_npi", pa.string()),
+        pa.field("payee_tax_id", pa.string()),  # the practice's own, by which it is paid where no NPI is given
         required("claim_count", pa.int32()),
         required("service_line_count", pa.int32()),
         required("adjustment_count", pa.int32()),

@@ -15,6 +15,7 @@ _ALL_PENDING = frozenset({"asset_triggered", "asset_materialization", "manual", 
 
 
 def practices(platform: str | None = None) -> list[str]:
+    """Ids of all practices, or of those on one platform."""
     return [p.id for p in Settings.from_env().practices() if platform in (None, p.platform)]
 
 

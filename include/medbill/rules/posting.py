@@ -23,8 +23,8 @@ from medbill.settings import Practice
 #: Why a claim is held, for the person who looks at it; the first that applies, in this order.
 HOLD_REASONS = {
     "REMITTANCE_MISSING": "the payment this claim belongs to is not among the published ones",
-    "PAYEE_NOT_STATED": "the remittance names no payee NPI, so whose payment it is cannot be told",
-    "OTHER_PRACTICE": "the payee NPI is not one of this practice; the payment belongs to somebody else",
+    "PAYEE_NOT_STATED": "the remittance names no payee by NPI or tax id, so whose payment it is cannot be told",
+    "OTHER_PRACTICE": "the payee is not this practice; the payment belongs to somebody else",
     "MISSING_CLAIM_ID": "the payer returned no claim number of the practice (CLP01)",
     "TRANSACTION_UNBALANCED": "the payment is not the sum of its claims less provider adjustments",
     "CLAIM_UNBALANCED": "charge less adjustments is not the amount paid, on the claim or on one of its lines",
@@ -81,7 +81,7 @@ def match(
         adjustments=remittance["adjustments"],
         billed_claims=claims["claims"],
         billed_lines=claims["claim_lines"],
-        npis=sql.rows({"npi": pa.string()}, [(n,) for n in sorted(practice.npis)]),
+        payees=sql.rows({"payee": pa.string()}, [(p,) for p in sorted(practice.npis | practice.tax_ids)]),
         quarantined=sql.rows(
             {"remittance_key": pa.string(), "claims": pa.int64()}, sorted(quarantined_by_remittance.items())
         ),
@@ -124,8 +124,8 @@ _CLAIMS = """
            c.patient_responsibility, coalesce(l.line_count, 0) AS lines_given, coalesce(l.charge, 0) AS lines_charge,
            coalesce(l.paid, 0) AS lines_paid,
            CASE WHEN r.remittance_key IS NULL THEN 'REMITTANCE_MISSING'
-                WHEN coalesce(r.payee_npi, '') = '' THEN 'PAYEE_NOT_STATED'
-                WHEN n.npi IS NULL THEN 'OTHER_PRACTICE'
+                WHEN EXISTS (FROM payees) AND p.payee IS NULL THEN 'PAYEE_NOT_STATED'
+                WHEN EXISTS (FROM payees) AND p.payee NOT IN (FROM payees) THEN 'OTHER_PRACTICE'
                 WHEN coalesce(c.claim_token, '') = '' THEN 'MISSING_CLAIM_ID'
                 WHEN NOT r.balanced THEN 'TRANSACTION_UNBALANCED'
                 WHEN c.charge IS NULL OR c.paid IS NULL OR NOT c.balanced OR coalesce(l.off, false)
@@ -136,7 +136,9 @@ _CLAIMS = """
            END AS held
     FROM claims c
     LEFT JOIN remittances r USING (remittance_key)
-    LEFT JOIN npis n ON n.npi = r.payee_npi
+    -- the NPI decides where there is one: a tax id may be shared by several practices
+    LEFT JOIN (SELECT remittance_key, coalesce(nullif(payee_npi, ''), nullif(payee_tax_id, '')) AS payee
+               FROM remittances) p USING (remittance_key)
     LEFT JOIN line_balance l USING (claim_key)
     LEFT JOIN claim_balance a USING (claim_key)
     LEFT JOIN billed b ON b.claim_token = c.claim_token;
