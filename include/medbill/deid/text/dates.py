@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
 from datetime import UTC, date, datetime
 
 import regex
 
+from medbill.deid.text.note import Note
 from medbill.deid.text.scan import finditer
 from medbill.deid.text.span import Span, spot
 
@@ -152,61 +153,155 @@ def _pain(text: str, start: int, end: int) -> bool:
     )
 
 
-def find(text: str, protected: Callable[[int, int], bool], today: date | None = None) -> list[Span]:
+_ALL_MONTHS = frozenset(_FULL) | frozenset(_SHORT) | _MISSPELT
+_GLUED_MONTH = re.compile(
+    r"\d(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)|(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)\d", re.I
+)
+_MAYBE_NUMERIC = re.compile(r"[\dOolI]\s?[/.-]\s?[\dOolI]|(?<!\d)\d{8}(?!\d)")
+_WEEKDAYS = frozenset(
+    [
+        "monday",
+        "tuesday",
+        "wednesday",
+        "thursday",
+        "friday",
+        "saturday",
+        "sunday",
+        "mondays",
+        "tuesdays",
+        "wednesdays",
+        "thursdays",
+        "fridays",
+        "saturdays",
+        "sundays",
+        "mon",
+        "tue",
+        "tues",
+        "wed",
+        "thu",
+        "thur",
+        "thurs",
+        "fri",
+    ]
+)
+_HOLIDAYS = frozenset(
+    [
+        "christmas",
+        "thanksgiving",
+        "year",
+        "independence",
+        "labor",
+        "memorial",
+        "veterans",
+        "easter",
+        "halloween",
+        "valentine",
+        "mother",
+        "father",
+        "fourth",
+        "4th",
+    ]
+)
+_BIRTH = frozenset(["dob", "born", "birth", "birthdate", "birthday", "dos", "dod", "date", "yob", "d", "b"])
+_OLD = frozenset(
+    [
+        "ninety",
+        "hundred",
+        "nineties",
+        "90s",
+        "hundreds",
+        "100s",
+        "nonagenarian",
+        "nonagenarians",
+        "centenarian",
+        "centenarians",
+        "supercentenarian",
+        "supercentenarians",
+        "90",
+    ]
+)
+_REACH = 48
+
+
+def _windows(note: Note, months: frozenset[str]) -> list[tuple[int, int]]:
+    """Stretches of the text around names of months."""
+    lowered = note.text.lower()
+    if len(lowered) != len(note.text):
+        return [(0, len(note.text))]
+    places = []
+    for month in months:
+        at = lowered.find(month)
+        while at >= 0:
+            places.append(at)
+            at = lowered.find(month, at + 1)
+    out: list[tuple[int, int]] = []
+    for at in sorted(places):
+        low, high = max(0, at - _REACH), min(len(lowered), at + _REACH + 16)
+        while low > 0 and lowered[low - 1].isalnum():
+            low -= 1
+        while high < len(lowered) and lowered[high].isalnum():
+            high += 1
+        if out and low <= out[-1][1]:
+            out[-1] = (out[-1][0], high)
+        else:
+            out.append((low, high))
+    return out
+
+
+def find(note: Note, today: date | None = None) -> list[Span]:
     """Dates (type DATE) and ages over 89 (type AGE)."""
+    text = note.text
     found: list[Span] = []
-    for match in finditer(_WRITTEN, text):
-        start, end = match.span()
-        value = match[0]
-        lowered = value.lower()
-        if (
-            lowered.startswith(("may ", "march ", "mar ", "sun ", "sat "))
-            and value[0].islower()
-            and not regex.search(r"\d{3}|st\b|nd\b|rd\b|th\b", lowered)
-        ):
-            continue  # "may 5 mg": the verb
-        if "\n\n" in value:
-            continue
-        if (
-            protected(start, end)
-            and regex.search(_YEAR4, value) is None
-            and regex.match(r"\s?(?:mg|mcg|ml|units?|%)", text[end:])
-        ):
-            continue
-        found.append(Span(start, end, "DATE", 0.9, "date_written"))
-    if any(c in text for c in "0123456789"):
-        for match in finditer(_NUMERIC, text):
-            found.append(spot(match, 0, "DATE", 0.9, "date_numeric"))
-        for match in finditer(_SHORT_NUMERIC, text):
-            group = 1 if match[1] else 2
-            start, end = match.span(group)
-            if not _pain(text, match.start(), end):
-                found.append(Span(start, end, "DATE", 0.7, "date_short"))
-        for match in finditer(_UNIX, text):
-            found.append(spot(match, 1, "DATE", 0.9, "date_labelled"))
-        limit = (today or datetime.now(UTC).date()).year - 89
-        for match in finditer(_BIRTH_YEAR, text):
-            if int(match[1]) < limit:
-                found.append(spot(match, 1, "DATE", 0.9, "birth_year_over_89"))
-        found += [spot(m, 0, "DATE", 0.7, "quarter") for m in finditer(_QUARTER, text)]
-    for match in finditer(_MONTH_ALONE, text):
-        if match[1][0].isupper() or match[1].lower() not in ("may", "march", "mar", "sep", "dec", "jan", "jun"):
-            found.append(spot(match, 1, "DATE", 0.6, "month"))
-    for match in finditer(_WEEKDAY_WORD, text):
-        value = match[0]
-        keep = (
-            len(value) - len(value.split(None, 1)[1])
-            if value.lower().startswith(("on ", "by ", "every ", "each ", "until ", "since ", "before ", "after "))
-            else 0
-        )
-        found.append(Span(match.start() + keep, match.end(), "DATE", 0.6, "weekday"))
-    found += [spot(m, 0, "DATE", 0.6, "holiday") for m in finditer(_HOLIDAY, text)]
-    for match in finditer(_AGE, text):
-        group = match.lastindex or 0
-        found.append(spot(match, group, "AGE", 0.9, "age_over_89"))
+    months = note.words & _ALL_MONTHS
+    if note.tokens and _GLUED_MONTH.search(text):
+        months = months | frozenset(_SHORT)
+    if months:
+        for low, high in _windows(note, months):
+            for match in finditer(_WRITTEN, text, low, high):
+                value = match[0]
+                lowered = value.lower()
+                verb = lowered.startswith(("may ", "march ", "mar ", "sun ", "sat ")) and value[0].islower()
+                if (verb and _SURELY.search(lowered) is None) or "\n\n" in value:
+                    continue
+                if _DOSE_AFTER.match(text, match.end()) and _YEAR_IN.search(value) is None:
+                    continue
+                found.append(spot(match, 0, "DATE", 0.9, "date_written"))
+        for match in finditer(_MONTH_ALONE, text):
+            if match[1][0].isupper() or match[1].lower() not in ("may", "march", "mar", "sep", "dec", "jan", "jun"):
+                found.append(spot(match, 1, "DATE", 0.6, "month"))
+    if note.tokens:
+        if _MAYBE_NUMERIC.search(text):
+            for match in finditer(_NUMERIC, text):
+                found.append(spot(match, 0, "DATE", 0.9, "date_numeric"))
+            for match in finditer(_SHORT_NUMERIC, text):
+                group = 1 if match[1] else 2
+                if not _pain(text, match.start(), match.end(group)):
+                    found.append(spot(match, group, "DATE", 0.7, "date_short"))
+        if note.has(_BIRTH):
+            for match in finditer(_UNIX, text):
+                found.append(spot(match, 1, "DATE", 0.9, "date_labelled"))
+            limit = (today or datetime.now(UTC).date()).year - 89
+            for match in finditer(_BIRTH_YEAR, text):
+                if int(match[1]) < limit:
+                    found.append(spot(match, 1, "DATE", 0.9, "birth_year_over_89"))
+        if note.has({"q1", "q2", "q3", "q4", "quarter"}):
+            found += [spot(m, 0, "DATE", 0.7, "quarter") for m in finditer(_QUARTER, text)]
+    if note.has(_WEEKDAYS):
+        for match in finditer(_WEEKDAY_WORD, text):
+            first, _, rest = match[0].partition(" ")
+            keep = len(match[0]) - len(rest.lstrip()) if first.lower() in _KEPT else 0
+            found.append(Span(match.start() + keep, match.end(), "DATE", 0.6, "weekday"))
+    if note.has(_HOLIDAYS):
+        found += [spot(m, 0, "DATE", 0.6, "holiday") for m in finditer(_HOLIDAY, text)]
+    if note.has(_OLD) or any(text[a] in "19" for a, _ in note.tokens):
+        found += [spot(m, m.lastindex or 0, "AGE", 0.9, "age_over_89") for m in finditer(_AGE, text)]
     return found
 
 
+_SURELY = re.compile(r"\d{3}|st\b|nd\b|rd\b|th\b")
+_DOSE_AFTER = re.compile(r"\s?(?:mg|mcg|ml|units?|%)")
+_YEAR_IN = re.compile(_YEAR4)
+_KEPT = frozenset(["on", "by", "every", "each", "until", "since", "before", "after"])
 _KEEP_YEAR = regex.compile(r"(?<!\d)(?:19|20)\d\d(?!\d)")
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
 
 import regex
 
 from medbill.deid.text import guard
-from medbill.deid.text.scan import finditer
-from medbill.deid.text.span import Span
+from medbill.deid.text.note import Note
+from medbill.deid.text.scan import TIME_LIMIT, finditer
+from medbill.deid.text.span import Span, spot
 
 # (type, labels that speak for themselves, labels that need "number", "#" or "ID" or a value that looks like one)
 _LABELS: tuple[tuple[str, str, str], ...] = (
@@ -86,14 +87,18 @@ _LABELS: tuple[tuple[str, str, str], ...] = (
 )
 _JOIN = r"(?:[\s:=#.)-]|\b(?:id|number|no|num|is|was|of|as|ending|in|with)\b){0,8}"
 _VALUE = r"(\#?\s?[A-Z0-9](?:[A-Z0-9]|[-/._](?=[A-Z0-9])|(?<=\d) (?=\d{2,}(?:[ .,;)\n]|$))){1,34})"
-#: OCR writes O for 0, l and I for 1; a labelled value may be made of such letters and digits.
-_STRONG = tuple(
-    (kind, regex.compile(rf"(?<![\w])(?:{strong})(?![A-Za-z]){_JOIN}{_VALUE}", regex.I)) for kind, strong, _ in _LABELS
+# Read from right to left, from a value back to its label: one attempt for each value instead of one for each letter.
+_STRONG = regex.compile(
+    r"(?r)(?<![\w])(?:" + "|".join(f"(?P<{kind}>{strong})" for kind, strong, _ in _LABELS) + rf")(?![A-Za-z]){_JOIN}",
+    regex.I,
 )
-_WEAK = tuple(
-    (kind, regex.compile(rf"(?<![\w])(?:{weak})(?![A-Za-z])(?:[\s:=#]|\b(?:is|was)\b){{1,5}}{_VALUE}", regex.I))
-    for kind, _, weak in _LABELS
+_WEAK = regex.compile(
+    r"(?r)(?<![\w])(?:" + "|".join(f"(?P<{kind}>{weak})" for kind, _, weak in _LABELS) + r")(?![A-Za-z])"
+    r"(?:[\s:=#]|\b(?:is|was)\b){1,5}",
+    regex.I,
 )
+_REACH = 60
+_MORE_DIGITS = re.compile(r"(?: \d{2,})+(?=[ .,;)\n]|$)")
 _GLUED = regex.compile(r"\b(MRN|ACCT|NPI|DEA|SSN|CLM|ICN|DCN|PCN|MBI|HICN)[#:]?(\d[\d-]{3,})\b", regex.I)
 _GLUED_TYPES = {
     "MRN": "MRN",
@@ -105,25 +110,18 @@ _GLUED_TYPES = {
     "HICN": "MEMBER",
     "PCN": "ACCOUNT",
 }
-_SHAPES = (
-    # letters-digits: AB-123456, NP-1234AB, UPMC-231500JR, ABC234567; five digits or more keep ICD-10, HCPCS and CARC out
-    regex.compile(r"(?<![\w$#.-])\#?(?=[A-Z0-9-]*\d{5})[A-Z]{1,6}-?\d{5,}[A-Z]{0,3}(?:-\d+)*(?![\w-])"),
-    regex.compile(r"(?<![\w$#.-])\#?[A-Z]{2,6}-\d{3,}(?:-?[A-Z0-9]+)*(?![\w-])"),
-    regex.compile(r"(?<![\w$#.-])\#?[A-Z]{2,5}(?:-[A-Z]{2,5})?-\d{2,4}-\d{2,}(?![\w-])"),
+_BEFORE_SHAPE = frozenset("$.,/-#_")
+_SHAPE = regex.compile(
+    # letters-digits: AB-123456, NP-1234AB, ABC234567; five digits or more keep ICD-10, HCPCS and CARC out
+    r"#?(?=[A-Z0-9-]*\d{5})[A-Z]{1,6}-?\d{5,}[A-Z]{0,3}(?:-\d+)*|#?[A-Z]{2,6}-\d{3,}(?:-?[A-Z0-9]+)*|"
+    r"#?[A-Z]{2,5}(?:-[A-Z]{2,5})?-\d{2,4}-\d{2,}|"
     # digits first: 12345-JHU, 202461304451NN, 87342GH
-    regex.compile(r"(?<![\w$.-])\#?\d{4,}-?[A-Z]{2,4}(?![\w-])"),
-    # mixed, long: 1EG4-TE5-MK73, SPB189555979
-    regex.compile(
-        r"(?<![\w$.-])(?=[A-Z0-9-]*\d[A-Z0-9-]*\d[A-Z0-9-]*\d)(?=[A-Z0-9-]*[A-Z][A-Z0-9-]*[A-Z])[A-Z0-9]{2,}(?:-?[A-Z0-9]{2,}){3,}(?![\w-])"
-    ),
-    regex.compile(r"(?<![\w$.,/-])\#?\d{7,}(?![\w-]|[.,]\d)"),
-    regex.compile(r"(?<![\w$.,/-])\#?\d{2,}(?:-\d{2,}){1,4}(?![\w-]|[.,]\d)"),
-    regex.compile(r"(?<![\w])\#(?=[\w-]*\d)[A-Z0-9][\w-]{3,}(?![\w-])", regex.I),
+    r"#?\d{4,}-?[A-Z]{2,4}|"
+    # mixed, long: 1EG4-TE5-MK73
+    r"(?=[A-Z0-9-]*\d[A-Z0-9-]*\d[A-Z0-9-]*\d)(?=[A-Z0-9-]*[A-Z][A-Z0-9-]*[A-Z])[A-Z0-9]{2,}(?:-?[A-Z0-9]{2,}){3,}|"
+    r"#?\d{7,}|#?\d{2,}(?:-\d{2,}){1,4}|#(?=[\w-]*\d)[A-Za-z0-9][\w-]{3,}|"
     # UUIDs and long hexadecimal digests
-    regex.compile(
-        r"(?<![\w-])[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}(?![\w-])|(?<![\w-])(?=[a-f]*\d)[0-9a-f]{24,64}(?![\w-])",
-        regex.I,
-    ),
+    r"(?i:[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}|(?=[a-f]*\d)[0-9a-f]{24,64})"
 )
 _SSN = regex.compile(
     r"(?<![\w-])\d{3}[-. ]\s?\d{2}[-. ]\s?\d{4}(?![\w-])|"
@@ -170,16 +168,16 @@ _IP = regex.compile(
     r"(?<![\w:.-])(?:[0-9A-F]{2}[:-]){5}[0-9A-F]{2}(?![\w:-])",
     regex.I,
 )
-_VIN = regex.compile(r"(?<![\w-])(?=[A-Z]*\d)(?=\d*[A-Z])[A-HJ-NPR-Z0-9]{17}(?![\w-])", regex.I)
+_VIN = re.compile(r"(?=[A-Z]*\d)(?=\d*[A-Z])[A-HJ-NPR-Z0-9]{17}", re.I)
 _PLATE = regex.compile(
     r"\b(?:(?:licen[cs]e\s+)?(?:plates?|tag)|registration|reg)\.?(?:[\s:=#.(]|\b(?:number|no|num|is|was)\b){1,6}"
     r"(?:(?:[A-Z]{2})\s+)?(\#?(?=[A-Z0-9 -]*\d)[A-Z0-9]{1,7}(?:[- ](?=[A-Z0-9]*\d|[A-Z]{2,4}\b)[A-Z0-9]{1,7})?)(?![\w-])",
     regex.I,
 )
 _FILE = regex.compile(r"(?<![\w/])[\w-]{3,80}\.(?:jpe?g|png|gif|tiff?|bmp|heic|dcm|webp|mp4|mov|wav|mp3)\b", regex.I)
-_DEA = regex.compile(r"(?<![\w-])[ABCDEFGHJKLMPRSTUX][A-Z9]\d{7}(?![\w-])")
-_MBI = regex.compile(
-    r"(?<![\w-])[1-9][AC-HJKMNP-RT-Y][AC-HJKMNP-RT-Y0-9]\d-?[AC-HJKMNP-RT-Y][AC-HJKMNP-RT-Y0-9]\d-?[AC-HJKMNP-RT-Y]{2}\d{2}(?![\w-])"
+_DEA = re.compile(r"[ABCDEFGHJKLMPRSTUX][A-Z9]\d{7}")
+_MBI = re.compile(
+    r"[1-9][AC-HJKMNP-RT-Y][AC-HJKMNP-RT-Y0-9]\d-?[AC-HJKMNP-RT-Y][AC-HJKMNP-RT-Y0-9]\d-?[AC-HJKMNP-RT-Y]{2}\d{2}"
 )
 _CARD = regex.compile(r"(?<![\w-])(?:\d{4}[- ]){3}\d{3,4}(?![\w-])|(?<![\w-])3[47]\d{2}[- ]\d{6}[- ]\d{5}(?![\w-])")
 _HANDLE = regex.compile(r"(?<![\w@.])@[A-Z_][\w.]{2,29}\b", regex.I)
@@ -194,42 +192,54 @@ def _digits(value: str) -> int:
     return len(_DIGIT.findall(value))
 
 
-def _labelled(text: str) -> list[Span]:
+def _labelled(note: Note) -> list[Span]:
+    text = note.text
     found: list[Span] = []
-    for kind, pattern in _STRONG:
-        for match in finditer(pattern, text):
-            value = match[1]
-            digits = _digits(value)
-            if not digits and not _ocr_number(value):
+    for begin, end in note.tokens:
+        value = text[begin:end]
+        if len(value) < 3 and not _MORE_DIGITS.match(text, end):
+            continue
+        low = max(0, begin - _REACH)
+        match = _STRONG.match(text, low, begin, timeout=TIME_LIMIT)
+        if match is not None:
+            kind = match.lastgroup or "REFERENCE"
+            more = _MORE_DIGITS.match(text, end) if value[-1].isdigit() else None
+            if more and kind != "PHOTO" and not note.protected(end, more.end()):
+                end = more.end()
+                value = text[begin:end]
+            bare = value.strip("# ")
+            if guard.is_code(value) or len(bare) < 3 or not (_digits(value) or _ocr_number(value)):
                 continue
-            if guard.is_code(value) or len(value.strip("# ")) < 3:
+            if kind in ("REFERENCE", "MEMBER") and _YEAR.fullmatch(bare):
                 continue
-            if kind in ("REFERENCE", "MEMBER") and _YEAR.fullmatch(value.strip("# ")):
-                continue
-            start = match.start()
-            label = text[start : match.start(1)]
-            # a case or reference is known by its label too ("case #JH-998877")
-            begin = (
-                start
-                if kind == "REFERENCE" and "#" in label + value and label[:4].lower() == "case"
-                else match.start(1)
-            )
-            found.append(Span(begin, match.end(1), kind, 0.9, "labelled_id"))
-    for kind, pattern in _WEAK:
-        for match in finditer(pattern, text):
-            value = match[1].strip("# ")
-            digits = _digits(value)
-            if digits < 4 or len(value) < 5 or guard.is_code(value) or "." in value or "/" in value:
-                continue
-            if len(value) == 5 and "#" not in text[match.start() : match.end()]:  # as long as a CPT code or a ZIP
-                continue
-            if _UNIT_AFTER.match(text, match.end()):
-                continue
-            found.append(Span(match.start(1), match.end(1), kind, 0.8, "labelled_id"))
-    for match in finditer(_GLUED, text):
-        found.append(
-            Span(match.start(2), match.end(2), _GLUED_TYPES.get(match[1].upper(), "CLAIM"), 0.9, "labelled_id")
-        )
+            start = begin
+            # a case is known by its label too ("case #JH-998877")
+            if (
+                kind == "REFERENCE"
+                and text[match.start() : match.start() + 4].lower() == "case"
+                and "#" in text[match.start() : end]
+            ):
+                start = match.start()
+            found.append(Span(start, end, kind, 0.9, "labelled_id"))
+            continue
+        bare = value.strip("# ")
+        if len(bare) < 5 or _digits(bare) < 4 or "." in bare or "/" in bare or guard.is_code(bare):
+            continue
+        match = _WEAK.match(text, low, begin, timeout=TIME_LIMIT)
+        if match is None or _UNIT_AFTER.match(text, end):
+            continue
+        if len(bare) == 5 and "#" not in text[match.start() : end]:  # as long as a CPT code or a ZIP
+            continue
+        cased = value.startswith("#") and text[match.start() : begin].lower().startswith("case")
+        start = match.start() if cased else begin
+        found.append(Span(start, end, match.lastgroup or "REFERENCE", 0.8, "labelled_id"))
+    if note.has(_OCR_TRIGGERS):
+        for m in finditer(_OCR_VALUE, text):
+            match = _STRONG.match(text, max(0, m.start() - _REACH), m.start(), timeout=TIME_LIMIT)
+            if match is not None:
+                found.append(spot(m, 0, match.lastgroup or "REFERENCE", 0.8, "labelled_id"))
+    for m in finditer(_GLUED, text):
+        found.append(spot(m, 2, _GLUED_TYPES.get(m[1].upper(), "CLAIM"), 0.9, "labelled_id"))
     return found
 
 
@@ -244,49 +254,129 @@ def _simple(kind: str, score: float, name: str, pattern: regex.Pattern[str], tex
     ]
 
 
-def find(text: str, protected: Callable[[int, int], bool]) -> list[Span]:
-    """Spans of numbers, addresses of the net, and labelled ids. protected(start, end): whether a code stands there."""
+_PHONE_TRIGGERS = frozenset(
+    [
+        "telephone",
+        "telephones",
+        "phone",
+        "phones",
+        "ph",
+        "tel",
+        "cell",
+        "cellular",
+        "mobile",
+        "mob",
+        "home",
+        "work",
+        "call",
+        "contact",
+        "fax",
+        "facsimile",
+        "pager",
+        "beeper",
+        "reach",
+        "reached",
+        "text",
+        "sms",
+        "hotline",
+        "dial",
+        "direct",
+        "line",
+        "callback",
+    ]
+)
+_SSN_TRIGGERS = frozenset(["ssn", "ss", "social", "soc", "last"])
+_FILE_TRIGGERS = frozenset(
+    ["jpg", "jpeg", "png", "gif", "tif", "tiff", "bmp", "heic", "dcm", "webp", "mp4", "mov", "wav", "mp3"]
+)
+_OCR_TRIGGERS = frozenset({"mrn", "account", "acct", "claim", "npi", "ssn", "id"})
+_OCR_VALUE = regex.compile(r"(?<![\w])[OolI]{5,}(?![\w])")
+_MAYBE_SSN = re.compile(r"\d{3}[-. ]\s?\d\d[-. ]\s?\d{4}|[X*]{3}-?[X*]")
+_MAYBE_PHONE = re.compile(r"\d{3}\s?\)?[-. /]{0,3}\d{3}\s?[-. ]?\s?\d{4}|\+\d|\d{3}\s?[-.]\s?\d{4}")
+_MAYBE_URL = re.compile(
+    r"://|: ?//|www\.|\.(?:com|org|net|edu|gov|mil|io|us|info|biz|health|care|med|clinic|app|dev|ai|co|me|tv|ca|uk|de)\b",
+    re.I,
+)
+_MAYBE_IP = re.compile(r"\d\.\d{1,3}\.\d|[0-9A-F]:[0-9A-F]{0,4}:|::[0-9A-F]|[0-9A-F]{2}-[0-9A-F]{2}-[0-9A-F]{2}-", re.I)
+_MAYBE_CARD = re.compile(r"\d{4}[- ](?:\d{4}|\d{6})[- ]")
+
+
+def find(note: Note) -> list[Span]:
+    """Spans of numbers, addresses of the net, and labelled ids."""
+    text = note.text
     found: list[Span] = []
     if "@" in text or " at " in text or "(at)" in text or "[at]" in text:
-        found += _simple("EMAIL", 1.0, "email", _EMAIL, text)
-        found += _simple("URL", 0.7, "handle", _HANDLE, text)
-    if "." in text or "://" in text:
+        if "@" in text or note.has({"dot"}):
+            found += _simple("EMAIL", 1.0, "email", _EMAIL, text)
+        if "@" in text:
+            found += _simple("URL", 0.7, "handle", _HANDLE, text)
+    if _MAYBE_URL.search(text):
         for span in _simple("URL", 0.95, "url", _URL, text):
             end = span.end
             while end > span.start and text[end - 1] in ".,;:!?":
                 end -= 1
             found.append(span._replace(end=end))
+    if note.has(_FILE_TRIGGERS):
         found += _simple("PHOTO", 0.9, "file_name", _FILE, text)
-    if ":" in text or "." in text or "-" in text:
+    if _MAYBE_IP.search(text):
         found += _simple("IP", 0.95, "ip", _IP, text)
-    if _DIGIT.search(text) is None:
+    if not note.tokens:
         return found
-    found += _labelled(text)
-    found += _simple("SSN", 0.95, "ssn", _SSN, text)
-    for match in finditer(_PHONE, text):
-        if protected(match.start(), match.end()):
-            continue
-        fax = _FAX_BEFORE.search(text, max(0, match.start() - 25), match.start(), timeout=5.0) is not None
-        found.append(Span(match.start(), match.end(), "FAX" if fax else "PHONE", 0.9, "phone"))
-    for match in finditer(_PHONE_LABELLED, text):
-        if _digits(match[2]) >= 5 and not protected(match.start(2), match.end(2)):
-            kind = "FAX" if match[1].lower().startswith("f") else "PHONE"
-            found.append(Span(match.start(2), match.end(2), kind, 0.9, "phone"))
-    found += _simple("PHONE", 0.8, "phone", _EXTENSION, text)
-    found += _simple("VIN", 0.95, "vin", _VIN, text)
-    found += _simple("PLATE", 0.9, "plate", _PLATE, text)
-    found += _simple("DEA", 0.85, "dea", _DEA, text)
-    found += _simple("MEMBER", 0.9, "mbi", _MBI, text)
-    found += _simple("ACCOUNT", 0.9, "card", _CARD, text)
-    for pattern in _SHAPES:
-        for match in finditer(pattern, text):
-            value = match[0]
-            if protected(match.start(), match.end()) or guard.is_code(value) or not _shape_ok(value):
+    labelled = _labelled(note)
+    found += labelled
+    if note.has(_SSN_TRIGGERS) or _MAYBE_SSN.search(text):
+        found += _simple("SSN", 0.95, "ssn", _SSN, text)
+    if _MAYBE_PHONE.search(text):
+        for match in finditer(_PHONE, text):
+            if note.protected(match.start(), match.end()):
                 continue
-            if _UNIT_AFTER.match(text, match.end()):
-                continue
-            found.append(Span(match.start(), match.end(), "REFERENCE", 0.6, "id_shape"))
+            fax = _FAX_BEFORE.search(text, max(0, match.start() - 25), match.start(), timeout=TIME_LIMIT) is not None
+            found.append(spot(match, 0, "FAX" if fax else "PHONE", 0.9, "phone"))
+    if note.has(_PHONE_TRIGGERS):
+        for match in finditer(_PHONE_LABELLED, text):
+            if _digits(match[2]) >= 5 and not note.protected(match.start(2), match.end(2)):
+                kind = "FAX" if match[1].lower().startswith("f") else "PHONE"
+                found.append(spot(match, 2, kind, 0.9, "phone"))
+    if note.has({"ext", "extension"}):
+        found += _simple("PHONE", 0.8, "phone", _EXTENSION, text)
+    if note.has({"plate", "plates", "tag", "registration", "reg"}):
+        found += _simple("PLATE", 0.9, "plate", _PLATE, text)
+    if _MAYBE_CARD.search(text):
+        found += _simple("ACCOUNT", 0.9, "card", _CARD, text)
+    known = {(s.start, s.end) for s in labelled}
+    for start, end in note.tokens:
+        if end - start >= 5 and (start, end) not in known:
+            shaped = _by_shape(note, start, end)
+            if shaped is not None:
+                found.append(shaped)
     return found
+
+
+def _by_shape(note: Note, start: int, end: int) -> Span | None:
+    """An id without a label, by its form alone."""
+    text = note.text
+    before = text[start - 1] if start else " "
+    after = text[end] if end < len(text) else " "
+    if before.isalnum() or after == "_" or (after == "-" and end + 1 < len(text) and text[end + 1].isalnum()):
+        return None
+    value = text[start:end]
+    if _VIN.fullmatch(value):
+        return Span(start, end, "VIN", 0.95, "vin")
+    if before in _BEFORE_SHAPE:
+        return None
+    if after in ".," and end + 1 < len(text) and text[end + 1].isdigit():
+        return None
+    if _DEA.fullmatch(value):
+        return Span(start, end, "DEA", 0.85, "dea")
+    if _MBI.fullmatch(value):
+        return Span(start, end, "MEMBER", 0.9, "mbi")
+    if _SHAPE.fullmatch(value, timeout=TIME_LIMIT) is None:
+        return None
+    if _CLINICAL.fullmatch(value) or _RANGE.fullmatch(value) or guard.is_code(value):
+        return None
+    if note.protected(start, end) or _UNIT_AFTER.match(text, end):
+        return None
+    return Span(start, end, "REFERENCE", 0.6, "id_shape")
 
 
 _CLINICAL = regex.compile(
@@ -295,7 +385,3 @@ _CLINICAL = regex.compile(
     regex.I,
 )
 _RANGE = regex.compile(r"\#?(?:\d{5}-\d{5}|(?:19|20)\d\d-(?:19|20)?\d\d|\d{1,3}-\d{1,3}|\d{5}-\d{2})")
-
-
-def _shape_ok(value: str) -> bool:
-    return _CLINICAL.fullmatch(value) is None and _RANGE.fullmatch(value) is None

@@ -171,9 +171,47 @@ def flags(word: str) -> int:
     return found
 
 
+#: What people call cities beside their names in the list.
+_CITY_NAMES = frozenset(
+    [
+        "new york",
+        "nyc",
+        "brooklyn",
+        "bronx",
+        "the bronx",
+        "queens",
+        "manhattan",
+        "staten island",
+        "harlem",
+        "philly",
+        "st louis",
+        "st. louis",
+        "st paul",
+        "st. paul",
+        "vegas",
+        "frisco",
+        "nola",
+        "hollywood",
+        "washington dc",
+        "washington d.c.",
+        "ft worth",
+        "ft. worth",
+        "ft lauderdale",
+        "ft. lauderdale",
+        "st petersburg",
+        "st. petersburg",
+        "mt vernon",
+        "mt. vernon",
+        "silicon valley",
+        "bay area",
+        "long island",
+        "south bronx",
+        "la jolla",
+    ]
+)
+
+
 def is_city(words: str) -> bool:
-    return words.lower() in _list("cities")
-
-
-def cities() -> frozenset[str]:
-    return _list("cities")
+    """Whether these words, as a whole, are the name of a city."""
+    low = " ".join(words.lower().split())
+    return low in _list("cities") or low in _CITY_NAMES

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import regex
 
 from medbill.deid.text.lexicon import (
@@ -20,6 +22,7 @@ from medbill.deid.text.lexicon import (
     WORD,
     flags,
 )
+from medbill.deid.text.note import Note
 from medbill.deid.text.scan import finditer
 from medbill.deid.text.span import Span, spot
 from medbill.deid.text.words import TITLES, Word
@@ -36,15 +39,119 @@ _TITLED = regex.compile(
     r"(?<![\w])(?:Dr|Mr|Mrs|Ms|Miss|Prof|Doctor|Professor|Nurse|Mister|DR|MR|MRS|MS|MISS|PROF|DOCTOR|NURSE|dr|mr|mrs|ms|Sgt|Capt|Rev|Atty|Hon|Drs|Judge|Officer|Señora?)(?:\.\s*|\s+)"
     r"(?!'s\b)((?:[^\W\d_]\.?\s+){0,2}(?:" + _PARTICLES + r"\s+){0,2}[^\W\d_][\w']*(?:-[^\W\d_][\w']*)*\.?)"
 )
-_CUES = (
-    r"patients?|pts?|client|name|named|member|subscriber|insured|policy\s?holder|guarantor|spouse|wife|husband|mother|father|mom|dad|"
-    r"son|daughter|sister|brother|sibling|aunt|uncle|niece|nephew|cousin|grandmother|grandfather|grandson|granddaughter|"
-    r"grandma|grandpa|fianc[ée]e?|partner|girlfriend|boyfriend|roommate|neighbor|friend|caregiver|guardian|parent|parents|mr|mrs|"
-    r"contact|emergency\s+contact|next\s+of\s+kin|nok|poa|proxy|attn|attention|dear|sincerely|regards|signed|signature|"
-    r"by|from|with|to|rep|representative|agent|adjuster|supervisor|manager|biller|coder|provider|physician|doctor|surgeon|"
-    r"attending|resident|fellow|pcp|referring|rendering|ordering|dictated|transcribed|cc|re|regarding|for|per|aka|a\.k\.a\.|"
-    r"n[ée]e|maiden\s+name|last\s+name|first\s+name|surname|full\s+name|spoke|s/w|witness|nurse|therapist|"
-    r"dentist|pharmacist|attorney|lawyer|employer|teacher|pastor|baby|infant|like|similar\s+to|case\s+of|under"
+_CUES = frozenset(
+    [
+        "patient",
+        "patients",
+        "pt",
+        "pts",
+        "client",
+        "name",
+        "named",
+        "member",
+        "subscriber",
+        "insured",
+        "policyholder",
+        "holder",
+        "guarantor",
+        "spouse",
+        "wife",
+        "husband",
+        "mother",
+        "father",
+        "mom",
+        "dad",
+        "son",
+        "daughter",
+        "sister",
+        "brother",
+        "sibling",
+        "aunt",
+        "uncle",
+        "niece",
+        "nephew",
+        "cousin",
+        "grandmother",
+        "grandfather",
+        "grandson",
+        "granddaughter",
+        "grandma",
+        "grandpa",
+        "fiance",
+        "fiancee",
+        "partner",
+        "girlfriend",
+        "boyfriend",
+        "roommate",
+        "neighbor",
+        "friend",
+        "caregiver",
+        "guardian",
+        "parent",
+        "parents",
+        "contact",
+        "kin",
+        "nok",
+        "poa",
+        "proxy",
+        "attn",
+        "attention",
+        "dear",
+        "sincerely",
+        "regards",
+        "signed",
+        "signature",
+        "by",
+        "from",
+        "with",
+        "to",
+        "rep",
+        "representative",
+        "agent",
+        "adjuster",
+        "supervisor",
+        "manager",
+        "biller",
+        "coder",
+        "provider",
+        "physician",
+        "doctor",
+        "surgeon",
+        "attending",
+        "resident",
+        "fellow",
+        "pcp",
+        "referring",
+        "rendering",
+        "ordering",
+        "dictated",
+        "transcribed",
+        "cc",
+        "re",
+        "regarding",
+        "for",
+        "per",
+        "aka",
+        "nee",
+        "spoke",
+        "s/w",
+        "witness",
+        "nurse",
+        "therapist",
+        "dentist",
+        "pharmacist",
+        "attorney",
+        "lawyer",
+        "teacher",
+        "pastor",
+        "baby",
+        "infant",
+        "like",
+        "under",
+        "of",
+        "and",
+        "caller",
+    ]
 )
 #: Cues after which a capitalised word that means nothing else is a name; the weak ones need a known name.
 _STRONG_CUES = frozenset(
@@ -111,9 +218,6 @@ _STRONG_CUES = frozenset(
         "guarantor",
         "subscriber",
     ]
-)
-_CUE = regex.compile(
-    rf"(?<![\w/])({_CUES})(?:'s)?(?:\s+(?:name|is|was|are|signed|named|called))*\s*[:,#-]?\s+(?=[A-Z])", regex.I
 )
 _LABELLED = regex.compile(
     r"(?<![\w])(?:(?:patient|pt|member|subscriber|insured|guarantor|provider|physician|doctor|mother'?s?|father'?s?|spouse'?s?|"
@@ -212,11 +316,118 @@ _NOT_INITIALS = frozenset(
         "so",
     ]
 )
-_LOWER_PAIR = regex.compile(r"(?<![\w@.])([a-z]{3,12})\s+(?:([a-z])\.?\s+)?([a-z][a-z'-]{2,15})(?![\w@])")
-_LAST_FIRST = regex.compile(
-    r"(?<![\w])([A-Z][\w']+(?:-[A-Z][\w']+)?(?:\s+(?:Jr|Sr|II|III)\.?)?)\s?,\s{0,2}([A-Z][\w']+(?:-[A-Z][\w']+)?)((?:\s+[A-Z]\b\.?)|(?:\s+[A-Z][\w']+)?)(?![\w])"
+_LOWER_PAIR = regex.compile(r"(?<![\w@.])([a-z]{3,12})(?=\s+(?:([a-z])\.?\s+)?([a-z][a-z'-]{2,15})(?![\w@]))")
+_COMMA = re.compile(r"\s?,[ \t]{0,2}(?:\r?\n)?[ \t]{0,2}")
+_BETWEEN = re.compile(r"(?:'s)?\s*[:,#-]?\s+")
+_LINKS = frozenset(["name", "is", "was", "are", "signed", "named", "called"])
+_PARTICLE_WORDS = frozenset(
+    [
+        "de",
+        "la",
+        "las",
+        "los",
+        "del",
+        "der",
+        "den",
+        "van",
+        "von",
+        "da",
+        "di",
+        "do",
+        "dos",
+        "du",
+        "al",
+        "el",
+        "bin",
+        "ibn",
+        "ben",
+        "st",
+        "mc",
+        "mac",
+        "le",
+        "o",
+    ]
 )
-_EMAIL_OK = regex.compile(r"[\w.]+")
+_TITLE_TRIGGERS = frozenset(
+    [
+        "dr",
+        "mr",
+        "mrs",
+        "ms",
+        "miss",
+        "prof",
+        "doctor",
+        "professor",
+        "nurse",
+        "mister",
+        "sgt",
+        "capt",
+        "rev",
+        "atty",
+        "hon",
+        "drs",
+        "judge",
+        "officer",
+        "señor",
+        "señora",
+        "senor",
+        "senora",
+    ]
+)
+_CREDENTIAL_FORMS = frozenset(
+    [
+        "MD",
+        "DO",
+        "RN",
+        "NP",
+        "PA",
+        "PhD",
+        "LPN",
+        "DDS",
+        "DPM",
+        "DC",
+        "CRNA",
+        "FACP",
+        "FACS",
+        "FACC",
+        "FAAP",
+        "LCSW",
+        "MSW",
+        "DNP",
+        "APRN",
+        "ARNP",
+        "FNP",
+        "CNM",
+        "OD",
+        "DPT",
+        "PT",
+        "OT",
+        "CPC",
+        "RHIA",
+        "RHIT",
+        "LMFT",
+        "PsyD",
+        "PharmD",
+        "MBBS",
+        "FRCP",
+        "BSN",
+        "MSN",
+        "CNA",
+        "CMA",
+        "RT",
+        "RD",
+        "RDN",
+        "Esq",
+        "M",
+        "D",
+        "R",
+        "N",
+        "Ph",
+        "Pharm",
+    ]
+)
+_MAYBE_INITIALS = re.compile(r"(?<![\w.])[A-Z]\.\s?[A-Z]\.")
+_INITIALS_TRIGGERS = frozenset(["patient", "pt", "initial", "initials", "client", "mr", "mrs", "ms", "name"])
 _FOLLOW = regex.compile(
     r"(?:'s|s')?[\s-]+(?:(?:[a-z]+ly|[a-z]{2,12}al|the|type|grade|class|heart|risk|disability|coma|pain|depression|Heart|Risk|Coma|Study)[\s-]+)?([A-Za-z]+)"
 )
@@ -245,66 +456,129 @@ def _initial(word: Word) -> bool:
     return len(word.text) == 1
 
 
-def find(text: str, runs: list[list[Word]]) -> list[Span]:
+def find(note: Note) -> list[Span]:
+    text, runs = note.text, note.runs
     found: list[Span] = []
     add = found.append
-    for match in finditer(_TITLED, text):
-        name = match[1].rstrip(".")
-        last = regex.split(r"\s+", name)[-1]
-        f = flags(last)
-        lower = last[0].islower()
-        if lower and not f & (FIRST | LAST):
-            continue
-        if (f & STOP and (lower or not f & (FIRST | LAST))) or (
-            f & (MEDICAL | DRUG | PAYER) and not f & (FIRST | LAST)
-        ):
-            continue
-        if match[0].startswith(("MS ", "ms ")) and f & WORD:  # multiple sclerosis
-            continue
-        end = match.end(1) - (1 if match[1].endswith(".") and len(last) > 1 else 0)
-        end = _possessive(text, match.start(1), end)
-        add(Span(match.start(), end, "PERSON", 0.95, "titled_name"))
-    for match in finditer(_CREDENTIALLED, text):
-        parts = regex.findall(r"[^\W\d_][\w'-]*", match[1])
-        while parts and flags(parts[0]) & (STOP | MEDICAL | DRUG) and not (flags(parts[0]) & FIRST):
-            parts.pop(0)
-        good = [p for p in parts if flags(p) & (FIRST | LAST) or not flags(p) & (WORD | MEDICAL | DRUG | STOP | CITY)]
-        if parts and good:
-            start = text.index(parts[0], match.start(1))
-            add(Span(start, match.end(1), "PERSON", 0.9, "credentialled_name"))
-    for match in finditer(_LABELLED, text):
-        span = _labelled_value(text, match.start(1), match[1])
-        if span:
-            add(span)
-    for match in finditer(_LAST_FIRST, text):
-        a, b = flags(match[1].split()[0]), flags(match[2])
-        if b & (STOP | DRUG | MEDICAL | PAYER | STATE | MONTH) or a & (STOP | DRUG | MEDICAL | PAYER | MONTH):
-            continue
-        if match[2].upper() == match[2] and len(match[2]) == 2:  # a state: "Boston, MA"
-            continue
-        known_last = bool(a & LAST) or not a & (WORD | CITY)
-        surely = (b & FIRST and not b & WORD and known_last) or (
-            b & FIRST and a & LAST and (not a & WORD or len(match[3].strip(" .")) == 1)
-        )
-        if surely and not (b & CITY and a & CITY):
-            add(Span(match.start(), match.end(), "PERSON", 0.85, "last_first"))
-    for run in runs:
+    if note.has(_TITLE_TRIGGERS):
+        for match in finditer(_TITLED, text):
+            span = _titled(text, match)
+            if span:
+                add(span)
+    if not note.forms.isdisjoint(_CREDENTIAL_FORMS):
+        for match in finditer(_CREDENTIALLED, text):
+            parts = _PART.findall(match[1])
+            while parts and flags(parts[0]) & (STOP | MEDICAL | DRUG) and not (flags(parts[0]) & FIRST):
+                parts.pop(0)
+            good = [
+                p for p in parts if flags(p) & (FIRST | LAST) or not flags(p) & (WORD | MEDICAL | DRUG | STOP | CITY)
+            ]
+            if good and not (len(parts) == 1 and flags(parts[0]) & (MEDICAL | DRUG | EPONYM)):
+                start = text.index(parts[0], match.start(1))
+                add(Span(start, match.end(1), "PERSON", 0.9, "credentialled_name"))
+    if ":" in text or "=" in text:
+        for match in finditer(_LABELLED, text):
+            span = _labelled_value(text, match.start(1), match[1])
+            if span:
+                add(span)
+    for n, run in enumerate(runs):
         _walk(text, run, found)
-    for match in finditer(_CUE, text):
-        _after_cue(text, match, runs, found)
-    for match in finditer(_INITIALS, text):
-        letters = regex.sub(r"[^A-Z]", "", match[0]).lower()
-        if letters not in _NOT_INITIALS:
-            add(Span(match.start(), match.start() + len(match[0].rstrip()), "PERSON", 0.6, "initials"))
-    for match in finditer(_INITIALS_CUED, text):
-        letters = regex.sub(r"[^A-Za-z]", "", match[1])
-        if letters.isupper() and letters.lower() not in _NOT_INITIALS:
-            add(spot(match, 1, "PERSON", 0.6, "initials"))
-    for match in finditer(_LOWER_PAIR, text):
-        a, b = flags(match[1]), flags(match[3])
-        if a & FIRST and b & LAST and not (a | b) & (WORD | STOP | DRUG | MEDICAL | EPONYM):
-            add(spot(match, 0, "PERSON", 0.7, "lower_case_name"))
+        _cued(text, run, found)
+        if n + 1 < len(runs) and runs[n + 1][0].start - run[-1].end <= 6:
+            _last_first(text, run, runs[n + 1], found)
+    if _MAYBE_INITIALS.search(text):
+        for match in finditer(_INITIALS, text):
+            letters = _NOT_CAPITAL.sub("", match[0]).lower()
+            if letters not in _NOT_INITIALS:
+                add(Span(match.start(), match.start() + len(match[0].rstrip()), "PERSON", 0.6, "initials"))
+    if note.has(_INITIALS_TRIGGERS):
+        for match in finditer(_INITIALS_CUED, text):
+            letters = _NOT_LETTER.sub("", match[1])
+            if letters.isupper() and letters.lower() not in _NOT_INITIALS:
+                add(spot(match, 1, "PERSON", 0.6, "initials"))
+    common = WORD | STOP | DRUG | MEDICAL | EPONYM
+    if any(flags(w) & FIRST and not flags(w) & common for w in note.forms if w.islower()):
+        for match in finditer(_LOWER_PAIR, text):
+            a, b = flags(match[1]), flags(match[3])
+            if a & FIRST and b & LAST and not (a | b) & common:
+                add(Span(match.start(), match.end(3), "PERSON", 0.7, "lower_case_name"))
     return found + _repeated(text, found)
+
+
+_PART = re.compile(r"[^\W\d_][\w'-]*")
+_NOT_CAPITAL = re.compile(r"[^A-Z]")
+_NOT_LETTER = re.compile(r"[^A-Za-z]")
+
+
+def _titled(text: str, match: regex.Match[str]) -> Span | None:
+    name = match[1].rstrip(".")
+    last = name.split()[-1]
+    f = flags(last)
+    lower = last[0].islower()
+    if lower and not f & (FIRST | LAST):
+        return None
+    if f & STOP and (lower or not f & (FIRST | LAST)):
+        return None
+    if f & (MEDICAL | DRUG | PAYER) and not f & (FIRST | LAST):
+        return None
+    if match[0].startswith(("MS ", "ms ")) and f & WORD:  # multiple sclerosis
+        return None
+    end = match.end(1) - (1 if match[1].endswith(".") and len(last) > 1 else 0)
+    return Span(match.start(), _possessive(text, match.start(1), end), "PERSON", 0.95, "titled_name")
+
+
+def _last_first(text: str, run: list[Word], following: list[Word], found: list[Span]) -> None:
+    """ "Hernandez, Mario R": the last word of one run and the first of the next, a comma between."""
+    k = len(run) - 1
+    while k > 0 and run[k].text.lower() in _SUFFIX:
+        k -= 1
+    last, first = run[k], following[0]
+    if _COMMA.fullmatch(text, run[-1].end + (1 if run[-1].dotted else 0), first.start) is None:
+        return
+    a, b = last.flags, first.flags
+    if b & (STOP | DRUG | MEDICAL | PAYER | STATE | MONTH) or a & (STOP | DRUG | MEDICAL | PAYER | MONTH):
+        return
+    if len(first.text) < 3 or len(last.text) < 2:  # a state: "Boston, MA"
+        return
+    middle = following[1] if len(following) > 1 else None
+    initial = middle is not None and len(middle.text) == 1
+    known_last = bool(a & LAST) or not a & (WORD | CITY)
+    surely = (b & FIRST and not b & WORD and known_last) or (b & FIRST and a & LAST and (not a & WORD or initial))
+    if not surely or (b & CITY and a & CITY):
+        return
+    while k > 0 and run[k - 1].text.lower() in _PARTICLE_WORDS:
+        k -= 1
+    end = first.end
+    if initial and middle is not None:
+        end = middle.end + (1 if middle.dotted else 0)
+    elif middle is not None and middle.flags & (FIRST | LAST) and not middle.flags & (WORD | STOP):
+        end = middle.end
+    found.append(Span(run[k].start, end, "PERSON", 0.85, "last_first"))
+
+
+def _cued(text: str, run: list[Word], found: list[Span]) -> None:
+    """Names after a cue: the word before the run, or a word of the run itself ("Patient John ...")."""
+    before = text[max(0, run[0].start - 40) : run[0].start]
+    if before and not before[-1].isspace() and before[-1] not in ":#-":
+        cue = ""
+    else:
+        words = before.replace(":", " ").replace(",", " ").replace("#", " ").replace("-", " ").split()
+        while (
+            words
+            and words[-1].lower() in _LINKS
+            and len(words) > 1
+            and words[-1].lower() not in ("name", "named", "signed")
+        ):
+            words.pop()
+        if len(words) > 1 and words[-1].lower() == "name" and words[-2].lower().removesuffix("'s") in _CUES:
+            words.pop()
+        cue = words[-1].lower().removesuffix("'s").strip("(\"'.") if words else ""
+        if words and words[-1].endswith((".", ";", "!", "?")) and cue not in ("pt", "pts", "rep", "attn", "re", "cc"):
+            cue = ""
+    for k in range(len(run)):
+        if cue in _CUES:
+            _after_cue(text, cue, run, k, found)
+        cue = run[k].text.lower().removesuffix("'s")
 
 
 def _possessive(text: str, start: int, end: int) -> int:
@@ -419,18 +693,11 @@ def _follows_eponym(text: str, word: Word) -> bool:
     return match is not None and match[1].lower() in EPONYM_FOLLOWERS
 
 
-def _after_cue(text: str, match: regex.Match[str], runs: list[list[Word]], found: list[Span]) -> None:
-    """The name after a cue such as "spouse" or "spoke with": words of one run, as long as they may be names."""
-    at = match.end()
-    run = _run_at(runs, at)
-    if run is None:
-        return
-    k = next((n for n, w in enumerate(run) if w.start == at), -1)
-    if k < 0:
-        return
+def _after_cue(text: str, cue: str, run: list[Word], k: int, found: list[Span]) -> None:
+    """The name that begins at run[k], after a cue such as "spouse": words as long as they may be names."""
     if run[k].text.lower() in TITLES:
         k += 1
-    strong = match[1].lower() in _STRONG_CUES
+    strong = cue in _STRONG_CUES
     j = k
     known = 0
     while j < len(run) and j - k < 4:
@@ -457,36 +724,20 @@ def _after_cue(text: str, match: regex.Match[str], runs: list[list[Word]], found
         return
     if not strong and not (known and any(w.flags & (FIRST | LAST) and not w.flags & (WORD | CITY) for w in words)):
         return
-    if (
-        strong
-        and len(words) == 1
-        and words[0].flags & WORD
-        and match[1].lower() in ("patient", "patients", "pt", "pts", "client")
-    ):
+    if strong and len(words) == 1 and words[0].flags & WORD and cue in ("patient", "patients", "pt", "pts", "client"):
         return  # "Patient May ..." is left to the record
     last = run[j - 1]
     end = last.end + (1 if _initial(last) and last.dotted else 0)
     found.append(Span(run[k].start, _possessive(text, run[k].start, end), "PERSON", 0.75, "name_after_cue"))
 
 
-def _run_at(runs: list[list[Word]], at: int) -> list[Word] | None:
-    low, high = 0, len(runs)
-    while low < high:
-        middle = (low + high) // 2
-        if runs[middle][-1].start < at:
-            low = middle + 1
-        else:
-            high = middle
-    return runs[low] if low < len(runs) and runs[low][0].start <= at else None
-
-
 def _repeated(text: str, found: list[Span]) -> list[Span]:
     """Later mentions of a found name by one of its parts: "Mr. Stone" ... "Stone called back"."""
     parts: set[str] = set()
     for span in found:
-        for part in regex.findall(r"[^\W\d_][\w'-]{2,}", text[span.start : span.end]):
+        for part in _PART.findall(text[span.start : span.end]):
             low = part.lower()
-            if part[0].isupper() and low not in TITLES and low not in STATES:
+            if len(part) > 2 and part[0].isupper() and low not in TITLES and low not in STATES:
                 f = flags(part)
                 if not f & (STOP | DRUG | MEDICAL | EPONYM) and (span.score >= 0.75):
                     parts.add(part)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
 
 import regex
 
@@ -23,13 +23,14 @@ from medbill.deid.text.lexicon import (
     flags,
     is_city,
 )
+from medbill.deid.text.note import Note
 from medbill.deid.text.people import _is_eponym
-from medbill.deid.text.scan import finditer
+from medbill.deid.text.scan import TIME_LIMIT, finditer
 from medbill.deid.text.span import Span, spot
 from medbill.deid.text.words import TITLES, Word
 
 _SUFFIXES = (
-    "Alley|Aly|Avenue|Ave|Av|Bend|Bluff|Boulevard|Blvd|Branch|Bridge|Brook|Brooks|Burg|Bypass|Byp|Camp|Canyon|Cape|Causeway|Center|Centers|"
+    "Alley|Aly|Burgs|Islands|Knolls|Shoals|Mountains|Avenue|Ave|Av|Bend|Bluff|Boulevard|Blvd|Branch|Bridge|Brook|Brooks|Burg|Bypass|Byp|Camp|Canyon|Cape|Causeway|Center|Centers|"
     "Circle|Circles|Cir|Cliff|Cliffs|Club|Common|Commons|Corner|Corners|Course|Court|Courts|Ct|Cove|Coves|Creek|Crescent|Cres|Crest|"
     "Crossing|Xing|Crossroad|Curve|Dale|Dam|Divide|Drive|Drives|Dr|Estate|Estates|Expressway|Expy|Extension|Extensions|Fall|Falls|Ferry|"
     "Field|Fields|Flat|Flats|Ford|Fords|Forest|Forge|Forges|Fork|Forks|Fort|Freeway|Fwy|Garden|Gardens|Gateway|Glen|Glens|Green|Greens|"
@@ -353,14 +354,89 @@ _NOT_FACILITY = regex.compile(
     r"[\s-]+(?:score|criteria|classification|guidelines?|risk|scale|protocol|study|trial|model|study|equation|formula|stage|system\s+of|act|advantage)",
     regex.I,
 )
-_AT = regex.compile(
-    r"(?:(?<![\w])at|@|\bAT)\s+(?:the\s+|our\s+|their\s+|The\s+)?(?=[A-Z])|"
-    r"\b(?:admitted|presented|presents|presenting|transferred|referred|transported|discharged|sent|taken|brought|airlifted|flown|went|came|drove|moved|relocated|returned|travell?ed|visit|trip)\s+(?:\w+\s+)?(?:to|from|into|in)\s+(?:the\s+|our\s+)?(?=[A-Z])|"
-    r"\b(?:visited|visits|visiting|attends|attended|attending)\s+(?:the\s+|our\s+)?(?=[A-Z])|"
-    r"\b(?:lives?|living|lived|resides?|residing|resided|reside|born|raised|works?|working|worked|treated|seen|diagnosed|hospitali[sz]ed|evaluated|cared\s+for|based|located|native|resident|clinic|office|hospital|appointment|surgery|checkup|follow-up)\s+(?:in|from|of|near|outside|around|by)\s+(?:the\s+|downtown\s+|north\s+|south\s+|east\s+|west\s+)?(?=[A-Z])|"
-    r"\b(?:notes|records?|report|results?|letter|referral|consult)\s+from\s+(?:the\s+)?(?=[A-Z])"
+_SPOT = frozenset(["at", "@"])
+_MOVES = frozenset(
+    [
+        "admitted",
+        "presented",
+        "presents",
+        "presenting",
+        "transferred",
+        "referred",
+        "transported",
+        "discharged",
+        "sent",
+        "taken",
+        "brought",
+        "airlifted",
+        "flown",
+        "went",
+        "came",
+        "drove",
+        "moved",
+        "relocated",
+        "returned",
+        "traveled",
+        "travelled",
+        "visit",
+        "trip",
+        "admit",
+        "transfer",
+        "direct",
+    ]
 )
-_IN = regex.compile(r"(?<![\w])(?:in|from|near|outside|around|of|to|our|the|downtown|at|\()\s*(?=[A-Z])")
+_STAYS = frozenset(
+    [
+        "live",
+        "lives",
+        "living",
+        "lived",
+        "resides",
+        "residing",
+        "resided",
+        "reside",
+        "born",
+        "raised",
+        "works",
+        "working",
+        "worked",
+        "treated",
+        "seen",
+        "diagnosed",
+        "hospitalized",
+        "hospitalised",
+        "evaluated",
+        "cared",
+        "based",
+        "located",
+        "native",
+        "resident",
+        "clinic",
+        "office",
+        "hospital",
+        "appointment",
+        "surgery",
+        "checkup",
+        "follow-up",
+        "patient",
+        "notes",
+        "note",
+        "records",
+        "record",
+        "report",
+        "results",
+        "letter",
+        "referral",
+        "consult",
+        "is",
+        "currently",
+    ]
+)
+_VISITS = frozenset(["visited", "visits", "visiting", "attends", "attended", "attending"])
+_TOWARDS = frozenset(["to", "from", "into", "in"])
+_NEAR = frozenset(["in", "from", "of", "near", "outside", "around", "by"])
+_ARTICLES = frozenset(["the", "our", "their", "downtown"])
+_CITY_PREPOSITIONS = frozenset(["in", "from", "near", "outside", "around", "of", "to", "our", "the", "downtown", "at"])
 _CITY_OFFICE = regex.compile(
     r"(?<![\w])((?:[A-Z][\w'.-]*\s+){1,3})(?:(?:downtown|main|north|south|east|west|central|satellite|outpatient|medical|pediatric|urgent\s+care|primary\s+care)\s+)?(?:clinic|office|hospital|campus|branch|location|practice|facility|site)\b"
 )
@@ -374,103 +450,262 @@ _COMPANY = regex.compile(
 _ORG_BODY = regex.compile(r"[A-Z0-9][\w'&.-]*(?:,?\s+(?:(?:and|&|of|the)\s+)?[A-Z][\w'&.-]*){0,5}")
 
 
-def find(text: str, runs: list[list[Word]], protected: Callable[[int, int], bool]) -> list[Span]:
+_SUFFIX_WORDS = frozenset(_SUFFIXES.lower().split("|"))
+_PLAIN_SUFFIX_WORDS = frozenset(_PLAIN_SUFFIX.lower().split("|"))
+_BARE_SUFFIX_FORMS = frozenset(["Street", "Avenue", "Boulevard", "Blvd", "Ave", "Lane", "Parkway", "Turnpike", "Road"])
+_ADDRESS_CUES = frozenset(
+    [
+        "address",
+        "addr",
+        "live",
+        "lives",
+        "living",
+        "reside",
+        "resides",
+        "residing",
+        "residence",
+        "located",
+        "mail",
+        "mailed",
+        "mailing",
+        "home",
+        "street",
+    ]
+)
+_STATE_FORMS = frozenset(STATE_CODES.split("|")) | frozenset(w for name in STATE_NAMES.split("|") for w in name.split())
+_LOWER_STATE = re.compile(r",\s?[a-z]{2}\b")
+_ZIP_LIKE = re.compile(r"\b\d{5}(?:\s?-\s?\d{4})?\b|\bzip", re.I)
+_COUNTY_WORDS = frozenset(["county", "parish", "borough", "township", "twp", "town", "city", "village"])
+_OFFICE_WORDS = frozenset(
+    ["clinic", "office", "hospital", "campus", "branch", "location", "practice", "facility", "site"]
+)
+_WORK_WORDS = frozenset(
+    [
+        "employed",
+        "work",
+        "works",
+        "working",
+        "worked",
+        "employer",
+        "job",
+        "occupation",
+        "retired",
+        "laid",
+        "employee",
+        "sponsored",
+        "coverage",
+    ]
+)
+_COMPANY_FORMS = frozenset(
+    [
+        "Inc",
+        "LLC",
+        "L",
+        "Ltd",
+        "Corp",
+        "Corporation",
+        "Company",
+        "Co",
+        "PLC",
+        "LLP",
+        "PLLC",
+        "PC",
+        "P",
+        "PA",
+        "Group",
+        "Sons",
+        "Industries",
+        "Enterprises",
+        "Holdings",
+        "Partners",
+        "Logistics",
+        "Manufacturing",
+        "Construction",
+        "Trucking",
+        "Bank",
+        "Airlines",
+    ]
+)
+_HEAD_WORDS = frozenset(w.lower() for w in re.findall(r"[A-Za-z]{2,}", _HEAD)) | frozenset(
+    [
+        "hospitals",
+        "hospital",
+        "hosp",
+        "clinics",
+        "clinic",
+        "center",
+        "centre",
+        "centers",
+        "ctr",
+        "labs",
+        "lab",
+        "laboratory",
+        "laboratories",
+        "drugs",
+        "drug",
+        "orthopedics",
+        "orthopaedics",
+        "pediatrics",
+        "physicians",
+        "physician",
+        "services",
+        "rehab",
+        "rehabilitation",
+        "obgyn",
+        "ob",
+    ]
+)
+_KNOWN_WORDS = frozenset(w.lower() for w in re.findall(r"[A-Za-z]{2,}", _KNOWN)) | frozenset(
+    ["cedar", "cedars", "john", "johns", "massachusetts", "newyork", "new", "mt", "st", "fred", "hutchinson"]
+)
+
+
+def find(note: Note) -> list[Span]:
+    text, runs = note.text, note.runs
     found: list[Span] = []
     add = found.append
-    digits = any(c in text for c in "0123456789")
-    if digits:
-        for pattern in (_STREET, _STREET_ANY):
+    if note.tokens:
+        _addresses(note, found)
+    if note.has({"usns", "uss", "usnv", "uscgc", "fpo", "apo", "dpo"}):
+        for match in finditer(_MILITARY, text):
+            add(spot(match, 0, "ADDRESS", 0.85, "military_address"))
+    if not note.forms.isdisjoint(_BARE_SUFFIX_FORMS):
+        for match in finditer(_STREET_BARE, text):
+            start = _skip(text, match.start(), match.end())
+            if start is not None and len(text[start : match.end()].split()) > 1:
+                add(Span(start, match.end(), "ADDRESS", 0.6, "street_name"))
+    if "," in text and not note.forms.isdisjoint(_STATE_FORMS):
+        _city_states(text, found)
+    if "," in text and _LOWER_STATE.search(text):
+        for match in finditer(_CITY_STATE_LOWER, text):
+            if is_city(match[1]):
+                add(Span(match.start(1), match.end(), "CITY", 0.7, "city_state"))
+    if note.has(_COUNTY_WORDS):
+        for match in finditer(_COUNTY, text):
+            start = _skip(text, match.start(), match.end())
+            if start is not None and len(text[start : match.end()].split()) > 1:
+                add(Span(start, match.end(), "COUNTY", 0.8, "county"))
+    if note.has(_HEAD_WORDS):
+        _facilities(text, found)
+    if note.has(_KNOWN_WORDS):
+        for match in finditer(_KNOWN_RE, text):
+            if _NOT_FACILITY.match(text, match.end()):
+                continue
+            if match[0].lower() in _AMBIGUOUS and not _PLACED.search(text[max(0, match.start() - 8) : match.start()]):
+                continue
+            add(spot(match, 0, "FACILITY", 0.8, "known_facility"))
+    for run in runs:
+        _in_context(text, run, found)
+        _cities(text, run, found)
+    if note.has(_OFFICE_WORDS):
+        for match in finditer(_CITY_OFFICE, text):
+            end = match.start(1) + len(match[1].rstrip())
+            start = _skip(text, match.start(1), end)
+            if start is None:
+                continue
+            name = text[start:end]
+            if is_city(name) or not flags(name.split()[0]) & (WORD | MEDICAL | DRUG | STOP):
+                add(Span(start, match.end(), "FACILITY", 0.7, "city_office"))
+    if note.has(_WORK_WORDS):
+        for match in finditer(_WORKS, text):
+            body = _ORG_BODY.match(text, match.end())
+            if body and (not flags(body[0].split()[0].strip(",.")) & STOP or _FIRM.search(body[0])):
+                end = body.end() - (1 if body[0].endswith(".") and not body[0].endswith("Inc.") else 0)
+                add(Span(body.start(), end, "EMPLOYER", 0.7, "employer"))
+    if not note.forms.isdisjoint(_COMPANY_FORMS):
+        for match in finditer(_COMPANY, text):
+            start = _skip(text, match.start(1), match.end(1))
+            if start is None or any(flags(w.strip(",.&")) & PAYER for w in text[start : match.end(1)].split()):
+                continue
+            vague = match[2] in ("Co", "PA", "PC", "Group", "Bank", "Company", "Partners", "Construction")
+            if vague and not _place_words(text[start : match.end(1)]):
+                continue
+            add(Span(start, match.end(), "EMPLOYER", 0.7, "company"))
+    return _joined(text, found)
+
+
+_FIRM = re.compile(r"\b(?:Inc|LLC|Ltd|Corp|PLC|LLP|Company|and Sons)\b")
+_PLACED = re.compile(r"(?:\bat|\bto|\bfrom|\bin|@|\bour|\bthe|\bof|\bby|\()\s*$", re.I)
+
+
+def _addresses(note: Note, found: list[Span]) -> None:
+    text = note.text
+    if note.has(_SUFFIX_WORDS):
+        patterns = [_STREET, _STREET_ANY] if note.has(_PLAIN_SUFFIX_WORDS) else [_STREET]
+        for pattern in patterns:
             for match in finditer(pattern, text):
                 if not _dose(match[0]):
-                    add(spot(match, 0, "ADDRESS", 0.85, "street"))
+                    found.append(spot(match, 0, "ADDRESS", 0.85, "street"))
+    if note.has(_ADDRESS_CUES):
         for match in finditer(_CUED_STREET, text):
-            add(spot(match, 1, "ADDRESS", 0.8, "street_labelled"))
+            found.append(spot(match, 1, "ADDRESS", 0.8, "street_labelled"))
+    if note.has({"box", "pobox"}):
         for match in finditer(_BOX, text):
-            add(spot(match, 0, "ADDRESS", 0.9, "po_box"))
+            found.append(spot(match, 0, "ADDRESS", 0.9, "po_box"))
+    if _ZIP_LIKE.search(text):
         for match in finditer(_ZIP, text):
             group = match.lastindex or 0
-            if group < 3 or not protected(*match.span(3)):
-                add(spot(match, group, "ZIP", 0.9, "zip"))
-    for match in finditer(_MILITARY, text):
-        add(spot(match, 0, "ADDRESS", 0.85, "military_address"))
-    for match in finditer(_STREET_BARE, text):
-        start = _skip(text, match.start(), match.end())
-        if start is not None and len(text[start : match.end()].split()) > 1:
-            add(Span(start, match.end(), "ADDRESS", 0.6, "street_name"))
+            if group < 3 or not note.protected(match.start(3), match.end(3)):
+                found.append(spot(match, group, "ZIP", 0.9, "zip"))
+
+
+_ZIP_NEXT = re.compile(r"[\s,]{1,3}\d{5}\b")
+
+
+def _city_states(text: str, found: list[Span]) -> None:
     for match in finditer(_CITY_STATE, text):
         start = _skip(text, match.start(1), match.end(1))
-        if start is None or (
-            match[2] in ("OR", "IN", "ME", "PA", "MD", "CO", "HI", "OK")
-            and not _place_words(text[start : match.end(1)])
-        ):
+        if start is None:
+            continue
+        name = text[start : match.end(1)]
+        if match[2] in ("OR", "IN", "ME", "PA", "MD", "CO", "HI", "OK") and not _place_words(name):
             continue
         if flags(match[1].split()[-1]) & (MEDICAL | DRUG):
             continue
-        if match[2] in ("MD", "PA", "DO") and not is_city(text[start : match.end(1)]):
+        if match[2] in ("MD", "PA", "DO") and not is_city(name) and not _ZIP_NEXT.match(text, match.end()):
             continue
-        add(Span(start, match.end(), "CITY", 0.85, "city_state"))
-    for match in finditer(_CITY_STATE_LOWER, text):
-        if is_city(match[1]):
-            add(Span(match.start(1), match.end(), "CITY", 0.7, "city_state"))
-    for match in finditer(_COUNTY, text):
-        start = _skip(text, match.start(), match.end())
-        if start is not None and len(text[start : match.end()].split()) > 1:
-            add(Span(start, match.end(), "COUNTY", 0.8, "county"))
-    _facilities(text, found)
-    for match in finditer(_KNOWN_RE, text):
-        name = match[0].lower()
-        if _NOT_FACILITY.match(text, match.end()):
-            continue
-        if name in _AMBIGUOUS and not regex.search(
-            r"(?:\bat|\bto|\bfrom|\bin|@|\bour|\bthe|\bof|\bby|\()\s*$",
-            text[max(0, match.start() - 8) : match.start()],
-            regex.I,
-        ):
-            continue
-        add(spot(match, 0, "FACILITY", 0.8, "known_facility"))
-    starts = {run[0].start: run for run in runs}
-    inner = {w.start: (run, k) for run in runs for k, w in enumerate(run)}
-    for match in finditer(_AT, text):
-        _after_preposition(text, match, starts, inner, found)
-    for match in finditer(_IN, text):
-        _city_after(text, match.end(), inner, found)
-    for run in runs:
-        _cities(text, run, found)
-    for match in finditer(_CITY_OFFICE, text):
-        start = _skip(text, match.start(1), match.start(1) + len(match[1].rstrip()))
-        if start is None:
-            continue
-        name = text[start : match.start(1) + len(match[1].rstrip())]
-        if is_city(name) or not flags(name.split()[0]) & (WORD | MEDICAL | DRUG):
-            add(Span(start, match.end(), "FACILITY", 0.7, "city_office"))
-    for match in finditer(_WORKS, text):
-        body = _ORG_BODY.match(text, match.end())
-        if body and not flags(body[0].split()[0].strip(",.")) & STOP:
-            add(
-                Span(
-                    body.start(),
-                    body.end() - (1 if body[0].endswith(".") and not body[0].endswith("Inc.") else 0),
-                    "EMPLOYER",
-                    0.7,
-                    "employer",
-                )
-            )
-    for match in finditer(_COMPANY, text):
-        start = _skip(text, match.start(1), match.end(1))
-        if start is None or any(flags(w.strip(",.&")) & PAYER for w in text[start : match.end(1)].split()):
-            continue
-        if match[2] in ("Co", "PA", "PC", "Group", "Bank", "Company", "Partners", "Construction") and not _place_words(
-            text[start : match.end(1)]
-        ):
-            continue
-        add(Span(start, match.end(), "EMPLOYER", 0.7, "company"))
-    return _joined(text, found)
+        found.append(Span(start, match.end(), "CITY", 0.85, "city_state"))
+
+
+def _in_context(text: str, run: list[Word], found: list[Span]) -> None:
+    """Places a preposition points at: the words before the run, or inside it where everything has capitals."""
+    before = text[max(0, run[0].start - 48) : run[0].start]
+    words = [w.lower().strip("(\"'") for w in before.split()]
+    if before.rstrip() != before[: len(before.rstrip())] or (
+        before and not before[-1].isspace() and before[-1] not in "@("
+    ):
+        words = []
+    for k in range(len(run)):
+        if words:
+            _place_at(text, words, run, k, found)
+        if not (run[k].flags & STOP):
+            break
+        words = [*words[-4:], run[k].text.lower()]
+
+
+def _place_at(text: str, words: list[str], run: list[Word], k: int, found: list[Span]) -> None:
+    last = words[-1]
+    article = last in _ARTICLES and len(words) > 1
+    near = words[-2] if article else last
+    further = words[:-2] if article else words[:-1]
+    if near.endswith((".", ";", ",", ":", "?", "!")) and near != "@":
+        return
+    if (
+        near in _SPOT
+        or near.endswith("@")
+        or near in _VISITS
+        or (near in _TOWARDS and not _MOVES.isdisjoint(further[-2:]))
+        or (near in _NEAR and not _STAYS.isdisjoint(further[-2:]))
+    ):
+        _named_place(text, run, k, found)
+    if near in _CITY_PREPOSITIONS or last in _CITY_PREPOSITIONS:
+        _city_after(text, run, k, found)
 
 
 def _dose(value: str) -> bool:
     words = value.split()
     return (
-        any(flags(w) & (DRUG | MEDICAL) for w in words[1:-1])
+        any(flags(w) & (DRUG | MEDICAL) and not flags(w) & (FIRST | LAST | CITY) for w in words[1:-1])
         or regex.match(
             r"\d+\s+(?:mg|mcg|ml|year|yo|y|day|week|month|units?|x|of|to|on|in|in|and|or|for|hours?|times|is|was)\b",
             value,
@@ -552,7 +787,7 @@ def _facilities(text: str, found: list[Span]) -> None:
         if _NOT_FACILITY.match(text, end):
             continue
         found.append(Span(start, end, "FACILITY", 0.85, "facility"))
-        tail = _TAIL.match(text, end, timeout=5.0)
+        tail = _TAIL.match(text, end, timeout=TIME_LIMIT)
         if tail:
             rest = regex.sub(r"^(?:of|at|in|for)\s+(?:the\s+)?", "", tail[0].strip(" ,-\n"))
             first = rest.split()[0]
@@ -616,18 +851,8 @@ def _walk_left(text: str, at: int, upper: bool) -> int | None:
     return start
 
 
-def _after_preposition(
-    text: str,
-    match: regex.Match[str],
-    starts: dict[int, list[Word]],
-    inner: dict[int, tuple[list[Word], int]],
-    found: list[Span],
-) -> None:
+def _named_place(text: str, run: list[Word], k: int, found: list[Span]) -> None:
     """A capitalised name after "at", "admitted to", "lives in": a facility or a place unless it means something else."""
-    place = inner.get(match.end())
-    if place is None:
-        return
-    run, k = place
     first = run[k]
     f = first.flags
     if f & (STOP | DRUG | MEDICAL | PAYER | MONTH | STATE) and first.text.lower() not in _PLACE_WORDS:
@@ -648,11 +873,7 @@ def _after_preposition(
     found.append(Span(first.start, run[j - 1].end, kind, 0.6, "place_after_preposition"))
 
 
-def _city_after(text: str, at: int, inner: dict[int, tuple[list[Word], int]], found: list[Span]) -> None:
-    place = inner.get(at)
-    if place is None:
-        return
-    run, k = place
+def _city_after(text: str, run: list[Word], k: int, found: list[Span]) -> None:
     for size in (3, 2, 1):
         if k + size <= len(run):
             name = text[run[k].start : run[k + size - 1].end]

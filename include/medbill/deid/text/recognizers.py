@@ -42,21 +42,21 @@ class People(NoteRecognizer):
     types = ("PERSON",)
 
     def find(self, note: Note) -> list[Span]:
-        return people.find(note.text, note.runs)
+        return people.find(note)
 
 
 class Places(NoteRecognizer):
     types = ("ADDRESS", "CITY", "COUNTY", "ZIP", "FACILITY", "EMPLOYER")
 
     def find(self, note: Note) -> list[Span]:
-        return places.find(note.text, note.runs, note.protected)
+        return places.find(note)
 
 
 class Dates(NoteRecognizer):
     types = ("DATE", "AGE")
 
     def find(self, note: Note) -> list[Span]:
-        return dates.find(note.text, note.protected)
+        return dates.find(note)
 
 
 class Identifiers(NoteRecognizer):
@@ -66,7 +66,7 @@ class Identifiers(NoteRecognizer):
     )  # fmt: skip
 
     def find(self, note: Note) -> list[Span]:
-        return identifiers.find(note.text, note.protected)
+        return identifiers.find(note)
 
 
 def all_recognizers() -> list[NoteRecognizer]:

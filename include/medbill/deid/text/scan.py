@@ -13,9 +13,9 @@ from medbill.deid.text.errors import TextTooHard
 TIME_LIMIT = 20.0
 
 
-def finditer(pattern: regex.Pattern[str], text: str) -> Iterator[Any]:
-    """Matches of the pattern. Raises TextTooHard when the time limit is reached."""
+def finditer(pattern: regex.Pattern[str], text: str, low: int | None = None, high: int | None = None) -> Iterator[Any]:
+    """Matches of the pattern in text[low:high]. Raises TextTooHard when the time limit is reached."""
     try:
-        yield from pattern.finditer(text, timeout=TIME_LIMIT)
+        yield from pattern.finditer(text, low, high, timeout=TIME_LIMIT)
     except TimeoutError as error:
         raise TextTooHard("a pattern ran out of time on a text; it was not released") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 import regex
@@ -10,7 +11,7 @@ from medbill.deid.text.lexicon import flags
 from medbill.deid.text.scan import finditer
 
 _WORD = regex.compile(r"(?<![\w])[^\W\d_](?:[^\W_]|['\-](?=[^\W\d_]))*'?\.?")
-_GAP = regex.compile(r"[ \t]{0,3}(?:-?\r?\n[ \t>]{0,4})?[ \t]{0,3}")
+_GAP = re.compile(r"[ \t]{0,3}(?:-?\r?\n[ \t>]{0,4})?[ \t]{0,3}")
 
 
 class Word(NamedTuple):
