@@ -20,6 +20,9 @@ I32 = npt.NDArray[np.int32]
 Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[Any]
 
+#: Of a little-endian eight-byte load, the first n bytes.
+_FIRST = np.array([(1 << (8 * n)) - 1 for n in range(9)], np.uint64)
+_BLOCK = 8192  # strings at a time, so that their places stay in the processor's cache
 _EPOCH = datetime.date(1970, 1, 1).toordinal()
 
 
@@ -33,10 +36,6 @@ def int32(values: Ints, valid: Bools | None = None) -> pa.Array:
     return pa.Array.from_buffers(
         pa.int32(), len(values), [bitmap(valid), pa.py_buffer(np.ascontiguousarray(values, np.int32))]
     )
-
-
-def int64(values: Ints) -> pa.Array:
-    return pa.Array.from_buffers(pa.int64(), len(values), [None, pa.py_buffer(np.ascontiguousarray(values, np.int64))])
 
 
 def booleans(values: Bools) -> pa.Array:
@@ -56,10 +55,39 @@ def dates(days: I32, valid: Bools | None) -> pa.Array:
     return pa.Array.from_buffers(pa.date32(), len(days), [bitmap(valid), pa.py_buffer(days)])
 
 
-def text(buffer: bytes, offsets: I32, valid: Bools | None) -> pa.Array:
-    return pa.Array.from_buffers(
-        pa.string(), len(offsets) - 1, [bitmap(valid), pa.py_buffer(offsets), pa.py_buffer(buffer)]
-    )
+def text(octets: npt.NDArray[np.uint8], start: Ints, length: Ints) -> pa.Array:
+    """Strings that stand at these places among the octets, null where the length is zero. They must be UTF-8."""
+    ends = offsets(length)
+    data = np.empty(ends[-1], np.uint8)
+    for at in range(0, len(start), _BLOCK):
+        first, last = ends[at], ends[min(at + _BLOCK, len(start))]
+        shift = start[at : at + _BLOCK].astype(np.int64)
+        shift -= ends[at : at + len(shift)]
+        places = np.repeat(shift, length[at : at + _BLOCK])
+        places += np.arange(first, last)
+        octets.take(places, out=data[first:last], mode="clip")
+    return pa.Array.from_buffers(pa.string(), len(start), [bitmap(length > 0), pa.py_buffer(ends), pa.py_buffer(data)])
+
+
+def words(array: pa.Array) -> npt.NDArray[np.uint64] | None:
+    """The strings of an array as little-endian numbers, null as 0; None where one is longer than eight bytes."""
+    _, ends, data = array.buffers()
+    ends = np.frombuffer(ends, np.int32)[array.offset : array.offset + len(array) + 1]
+    length = np.diff(ends)
+    if not len(length) or length.max() > 8:
+        return None
+    padded = b"".join((data.to_pybytes() if data else b"", bytes(8)))
+    loads = np.ndarray(len(padded) - 7, "V8", padded, 0, (1,))[ends[:-1]].view("<u8")
+    masked: npt.NDArray[np.uint64] = loads & _FIRST.take(length)
+    return masked
+
+
+def validity(array: pa.Array) -> Bools:
+    bits = array.buffers()[0]
+    if bits is None:
+        return np.ones(len(array), np.bool_)
+    every = np.unpackbits(np.frombuffer(bits, np.uint8), bitorder="little").view(np.bool_)
+    return every[array.offset : array.offset + len(array)]
 
 
 def lists(offsets: I32, items: pa.Array) -> pa.Array:
@@ -78,7 +106,10 @@ def column(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
     valid = np.array([v is not None for v in values], np.bool_)
     if pa.types.is_string(kind):
         encoded = [(v or "").encode("utf-8") for v in values]
-        return text(b"".join(encoded), offsets(np.array([len(e) for e in encoded], np.int64)), valid)
+        ends = offsets(np.array([len(e) for e in encoded], np.int64))
+        return pa.Array.from_buffers(
+            kind, len(values), [bitmap(valid), pa.py_buffer(ends), pa.py_buffer(b"".join(encoded))]
+        )
     if pa.types.is_boolean(kind):
         return booleans(np.array([bool(v) for v in values], np.bool_))
     if pa.types.is_date32(kind):

@@ -46,13 +46,12 @@ class Lookup:
     def __init__(self, values: dict[bytes, int]) -> None:
         keys = np.array([key(k) for k in values], np.uint64)
         numbers = np.array(list(values.values()), np.uint8)
-        bits = max(8, 2 * len(values).bit_length() + 1)
-        multiplier = 0x9E3779B97F4A7C15
-        while True:
-            slots = self._slots(keys, multiplier, bits)
-            if len(np.unique(slots)) == len(keys):
-                break
+        bits = max(6, (4 * len(values)).bit_length())
+        multiplier, tries = 0x9E3779B97F4A7C15, 0
+        while len(set((slots := self._slots(keys, multiplier, bits)).tolist())) < len(keys):
             multiplier = (multiplier * 6364136223846793005 + 1442695040888963407) % 2**64 | 1
+            tries += 1
+            bits += tries % 64 == 0
         self._multiplier = np.uint64(multiplier)
         self._shift = np.uint64(64 - bits)
         self._keys = np.full(1 << bits, ~np.uint64(0), np.uint64)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from medbill.x12 import arrays
-from medbill.x12.scan import I64, Bools, Section
+from medbill.x12.scan import I64, Section
 
 Ints = npt.NDArray[Any]
 
@@ -58,17 +58,12 @@ class Procedures:
         self._first = np.cumsum(pieces) - pieces
         self._pieces = pieces
         total = len(starts) + len(marks)
-        offsets = np.empty(2 * total + 2, np.int32)
-        begin, end = offsets[0:-2:2], offsets[1:-1:2]
+        # one more piece, an empty one, stands for all that is absent
+        self._begin, self._end = np.zeros(total + 1, np.int32), np.zeros(total + 1, np.int32)
         inner = np.arange(len(marks)) + owner + 1
-        begin[self._first], begin[inner] = starts, marks + 1
-        end[self._first + pieces - 1], end[inner - 1] = ends, marks
-        offsets[-2:] = end[-1]
-        valid = np.ones(len(offsets) - 1, np.bool_)
-        valid[0:-1:2], valid[-1] = end > begin, False
+        self._begin[self._first], self._begin[inner] = starts, marks + 1
+        self._end[self._first + pieces - 1], self._end[inner - 1] = ends, marks
         self._none = total
-        self._filled: Bools = valid[0::2]
-        self._text = arrays.text(self._section.buffer, offsets, valid)
 
     def columns(self) -> dict[str, pa.Array]:
         """procedure_qualifier, procedure_code, modifiers, submitted_code, submitted_modifiers."""
@@ -87,7 +82,9 @@ class Procedures:
         }
         if len(submitted):
             wanted["submitted_code"] = self._component(submitted, self.submitted_rows, 1)
-        text = self._text.take(arrays.int64(np.concatenate(list(wanted.values())) * 2))
+        pieces = np.concatenate(list(wanted.values()))
+        begin = self._begin[pieces]
+        text = arrays.text(self._section.octets, begin, self._end[pieces] - begin)
         cuts = np.cumsum([0, *map(len, wanted.values())]).tolist()
         columns = {name: text[i:j] for name, (i, j) in zip(wanted, pairwise(cuts), strict=True)}
         columns["modifiers"] = arrays.lists(paid_offsets, columns["modifiers"])
@@ -105,7 +102,8 @@ class Procedures:
         numbers = np.arange(2, 6)
         pieces = self._first[composites[some]][:, None] + numbers
         there = self._pieces[composites[some]][:, None] > numbers
-        there &= self._filled[np.where(there, pieces, self._none)]
+        pieces[~there] = self._none
+        there = self._end[pieces] > self._begin[pieces]
         counts = np.zeros(self._lines, np.int64)
         counts[rows[some]] = there.sum(axis=1)
         return pieces[there], arrays.offsets(counts)

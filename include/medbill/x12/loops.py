@@ -269,7 +269,7 @@ class Loops:
 
     def _read(self) -> None:
         section = self.section
-        self._strings = section.strings().take(arrays.int64(self._text.elements().astype(np.int64) * 2))
+        self._strings = section.strings(self._text.elements())
         self._cents, self._has_cents, self._bad_cents = values.numbers(section, self._money.elements(), 2)
         self._count, self._has_count, self._bad_count = values.numbers(section, self._units.elements(), 3)
         self._day, self._has_day, self._bad_day = values.dates(section, self._days.elements())

@@ -180,6 +180,7 @@ class Reader:
                 if pool is None:
                     work.loops.fill(work.broken)
                     yield self._finish(work)
+                    del work  # before the next section is scanned
                     continue
                 waiting.append((work, pool.submit(work.loops.fill, work.broken)))
                 del work

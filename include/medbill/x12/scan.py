@@ -73,20 +73,14 @@ class Section:
             lasts.append(np.flatnonzero(block.take(positions) == terminator) + n)
             found.append(positions)
             n += len(positions)
-        offsets = np.empty(2 * n + 2, np.int32)
-        offsets[0] = PAD
+        self.start, self.end = np.empty(n + 1, np.int32), np.empty(n + 1, np.int32)
         at = 0
         for number, positions in enumerate(found):
-            np.add(
-                positions,
-                PAD + number * _BLOCK,
-                out=offsets[2 * at + 1 : 2 * (at + len(positions)) : 2],
-                casting="unsafe",
-            )
+            np.add(positions, PAD + number * _BLOCK, out=self.end[at : at + len(positions)], casting="unsafe")
             at += len(positions)
-        np.add(offsets[1:-1:2], 1, out=offsets[2::2])
-        offsets[-1] = offsets[-2]
-        self.offsets, self.start, self.end = offsets, offsets[0::2], offsets[1::2]
+        self.start[0] = PAD
+        np.add(self.end[:-1], 1, out=self.start[1:])
+        self.end[-1] = self.start[-1]
         self.none = n
         last = np.concatenate((np.zeros(0, np.int64), *lasts))
         del found, lasts
@@ -170,11 +164,10 @@ class Section:
         """The bytes from this segment to the end of the section."""
         return self.buffer[self.position(segment) : -PAD]
 
-    def strings(self) -> pa.Array:
-        """All elements as one Arrow array over the section's bytes: element i is entry 2 * i, null where empty."""
-        valid = np.ones(len(self.offsets) - 1, np.bool_)
-        np.greater(self.end, self.start, out=valid[0::2])
-        return arrays.text(self.buffer, self.offsets, valid)
+    def strings(self, elements: npt.NDArray[Any]) -> pa.Array:
+        """The elements as text, null where empty."""
+        start = self.start[elements]
+        return arrays.text(self.octets, start, self.end[elements] - start)
 
 
 def _utf8(data: bytes, delimiters: Delimiters) -> bytes:

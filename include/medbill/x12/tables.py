@@ -93,19 +93,25 @@ class Totals:
         ]
 
     def _reasons(self, adjustments: pa.Table) -> None:
-        groups, reasons = (
-            adjustments[name].combine_chunks().dictionary_encode() for name in ("group_code", "reason_code")
-        )
-        if not len(groups):
-            return
-        codes = _indices(groups).astype(np.int64) * (len(reasons.dictionary) + 1) + _indices(reasons)
-        order = np.argsort(codes, kind="stable")
-        values = cents(adjustments["amount"])[0][order]
-        starts = np.flatnonzero(np.concatenate(([True], np.diff(codes[order]) != 0)))
-        names, labels = [*groups.dictionary.to_pylist(), ""], [*reasons.dictionary.to_pylist(), ""]
-        for code, amount in zip(codes[order][starts].tolist(), np.add.reduceat(values, starts).tolist(), strict=True):
-            pair = names[code // len(labels)], labels[code % len(labels)]
-            self.by_reason[pair] = self.by_reason.get(pair, 0) + amount
+        for chunk in adjustments.select(["group_code", "reason_code", "amount"]).to_batches():
+            group, reason, amount = chunk.columns
+            values = cents(amount)[0]
+            groups, reasons = arrays.words(group), arrays.words(reason)
+            if groups is None or reasons is None:
+                for g, r, value in zip(group.to_pylist(), reason.to_pylist(), values.tolist(), strict=True):
+                    self._sum(g or "", r or "", value)
+                continue
+            order = np.lexsort((groups, reasons))
+            groups, reasons = groups[order], reasons[order]
+            new = np.ones(len(order), np.bool_)
+            new[1:] = (groups[1:] != groups[:-1]) | (reasons[1:] != reasons[:-1])
+            starts = np.flatnonzero(new)
+            sums = np.add.reduceat(values[order], starts).tolist()
+            for g, r, value in zip(groups[starts].tolist(), reasons[starts].tolist(), sums, strict=True):
+                self._sum(_word(g), _word(r), value)
+
+    def _sum(self, group: str, reason: str, amount: int) -> None:
+        self.by_reason[group, reason] = self.by_reason.get((group, reason), 0) + amount
 
     def summary(self) -> dict[str, Any]:
         by_group: dict[str, int] = {}
@@ -138,13 +144,8 @@ def money(amount: int) -> Decimal:
 
 
 def _true(column: pa.ChunkedArray) -> int:
-    return sum(int(np.count_nonzero(np.asarray(chunk))) for chunk in column.chunks)
+    return sum(int(chunk.true_count) for chunk in column.chunks)
 
 
-def _indices(encoded: pa.DictionaryArray) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Codes, with one past the last for null."""
-    indices = encoded.indices
-    if not indices.null_count:
-        return np.asarray(indices).astype(np.int64)
-    filled = indices.fill_null(len(encoded.dictionary))
-    return np.asarray(filled).astype(np.int64)
+def _word(number: int) -> str:
+    return number.to_bytes(8, "little").rstrip(b"\0").decode("utf-8", "replace")

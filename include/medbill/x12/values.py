@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from medbill.x12 import arrays
 from medbill.x12.codes import U64
 from medbill.x12.scan import FIRST, I64, Bools, Section
 
@@ -182,15 +183,11 @@ _NO_DAY = 0xFFFF
 
 @cache
 def _calendar() -> npt.NDArray[np.uint16]:
+    day = np.arange(f"{_FIRST_YEAR}-01-01", f"{_FIRST_YEAR + _YEARS}-01-01", dtype="datetime64[D]")
+    month = day.astype("datetime64[M]")
+    months = month.astype(np.int64) - month[0].astype(np.int64)
     table = np.full(_YEARS * 1300, _NO_DAY, np.uint16)
-    day = datetime.date(_FIRST_YEAR, 1, 1)
-    origin = day.toordinal()
-    for year in range(_YEARS):
-        for month in range(1, 13):
-            first = datetime.date(_FIRST_YEAR + year, month, 1)
-            days = (first.replace(day=28) + datetime.timedelta(days=4)).replace(day=1) - first
-            at = year * 1300 + month * 100 + 1
-            table[at : at + days.days] = np.arange(first.toordinal() - origin, first.toordinal() - origin + days.days)
+    table[months // 12 * 1300 + (months % 12 + 1) * 100 + (day - month).astype(np.int64) + 1] = np.arange(len(day))
     return table
 
 
@@ -227,7 +224,7 @@ def cents(column: pa.ChunkedArray | pa.Array) -> tuple[I64, Bools]:
     chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
     values, valid = [np.zeros(0, np.int64)], [np.zeros(0, np.bool_)]
     for chunk in chunks:
-        there = np.asarray(chunk.is_valid()) if chunk.null_count else np.ones(len(chunk), np.bool_)
+        there = arrays.validity(chunk)
         low = np.frombuffer(chunk.buffers()[1], np.int64)[2 * chunk.offset : 2 * (chunk.offset + len(chunk)) : 2]
         values.append(low * there)
         valid.append(there)
