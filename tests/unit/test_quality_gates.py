@@ -181,7 +181,7 @@ OF_CLAIM: list[tuple[str, dict[str, Any], str]] = [
     ("adjustments", {"amount": None}, "BAD_AMOUNT"),
     ("adjustments", {"group_code": "ZZ"}, "UNKNOWN_GROUP_CODE"),
     ("adjustments", {"reason_code": None}, "MISSING_REASON_CODE"),
-    ("adjustments", {"reason_code": "CALL J SMITH"}, "BAD_REASON_CODE"),
+    ("adjustments", {"reason_code": "CALL J SMITH"}, "BAD_CODE"),
 ]
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -27,6 +28,50 @@ _CODES = frozenset({"claim_status", "group_code"})
 _SEEN_ELSEWHERE = pa.array(["TRANSACTION_UNBALANCED", "TRUNCATED", "AMOUNT_MISSING", "AMOUNT_UNREADABLE"])
 
 
+#: Shapes of the code fields that are published as they are: what does not fit may be free text with a name in it.
+_SHAPES = {
+    "claims": {
+        "filing_indicator": "[A-Za-z0-9]{1,2}",
+        "facility_type": "[A-Za-z0-9]{1,2}",
+        "frequency_code": "[A-Za-z0-9]",
+        "drg_code": "[A-Za-z0-9]{1,4}",
+        "rendering_npi": "[0-9]{10}",
+        "remark_codes": "[A-Za-z]{0,2}[0-9]{1,5}[A-Za-z]?",
+    },
+    "service_lines": {
+        "procedure_qualifier": "[A-Za-z0-9]{2}",
+        "procedure_code": "[A-Za-z0-9.-]{0,13}[0-9][A-Za-z0-9.-]{0,13}",
+        "submitted_code": "[A-Za-z0-9.-]{0,13}[0-9][A-Za-z0-9.-]{0,13}",
+        "modifiers": "[A-Za-z0-9]{1,2}",
+        "submitted_modifiers": "[A-Za-z0-9]{1,2}",
+        "revenue_code": "[0-9]{1,4}",
+        "rendering_npi": "[0-9]{10}",
+        "remark_codes": "[A-Za-z]{0,2}[0-9]{1,5}[A-Za-z]?",
+    },
+    "adjustments": {"reason_code": "[A-Za-z]{0,2}[0-9]{1,4}[A-Za-z]?"},
+}
+
+
+def _codes_shaped(tables: Tables, name: str) -> pa.ChunkedArray:
+    """Per row: whether every code field has the shape of its code set; an absent code has."""
+    table = tables[name].combine_chunks()
+    shaped = pa.array(np.ones(table.num_rows, dtype=bool))
+    for column, shape in _SHAPES[name].items():
+        if column not in table.column_names:
+            continue
+        values = table[column].combine_chunks()
+        if pa.types.is_list(values.type):
+            odd = pc.invert(pc.match_substring_regex(pc.list_flatten(values), f"^({shape})$"))
+            rows = np.unique(pc.list_parent_indices(values).filter(odd).to_numpy())
+            fits = np.ones(table.num_rows, dtype=bool)
+            fits[rows] = False
+            shaped = pc.and_(shaped, pa.array(fits))
+        else:
+            fits_here = pc.or_(pc.match_substring_regex(values, f"^({shape})$"), pc.equal(values, ""))
+            shaped = pc.and_(shaped, pc.fill_null(fits_here, True))
+    return pa.chunked_array([shaped])
+
+
 def landing_remittances(tables: Tables) -> pa.Table:
     """One row per transaction; reader_errors: what the reader found wrong with its envelope or structure."""
     frame = _plain(tables["remittances"], ERA_TABLES["remittances"])
@@ -40,20 +85,23 @@ def landing_remittances(tables: Tables) -> pa.Table:
 
 
 def landing_claims(tables: Tables) -> pa.Table:
-    """One row per claim; remittance_known: its transaction is there."""
+    """One row per claim; remittance_known: its transaction is there; codes_shaped: its codes look like codes."""
     frame = _plain(tables["claims"], ERA_TABLES["claims"])
+    frame = frame.append_column("codes_shaped", _codes_shaped(tables, "claims"))
     return frame.append_column("remittance_known", _known(tables, "claims", "remittances", "remittance_index"))
 
 
 def landing_service_lines(tables: Tables) -> pa.Table:
     """One row per line; claim_known: its claim is there."""
     frame = _plain(tables["service_lines"], ERA_TABLES["service_lines"])
+    frame = frame.append_column("codes_shaped", _codes_shaped(tables, "service_lines"))
     return frame.append_column("claim_known", _known(tables, "service_lines", "claims", "claim_index"))
 
 
 def landing_adjustments(tables: Tables) -> pa.Table:
     """One row per triplet; line_known also where it is at claim level."""
     frame = _plain(tables["adjustments"], ERA_TABLES["adjustments"])
+    frame = frame.append_column("codes_shaped", _codes_shaped(tables, "adjustments"))
     return frame.append_column("claim_known", _known(tables, "adjustments", "claims", "claim_index")).append_column(
         "line_known", _known(tables, "adjustments", "service_lines", "line_index")
     )
