@@ -23,18 +23,31 @@ _QUALIFIERS = [name for name in (*CLAIM_SLOTS, *LINE_SLOTS) if "*" in name]
 
 @dataclass(frozen=True)
 class Column:
-    """label: the element as a biller names it, such as CLP03. required: a problem where it is empty."""
+    """label: the element as a biller names it, such as CLP03. required: a problem where it is empty.
+
+    always: filled in even where no segment has the element.
+    """
 
     name: str
     slot: int
     element: int
     label: str
     required: bool = False
+    always: bool = False
 
 
-def _columns(slots: tuple[str, ...], *specs: tuple[str, str, int], required: tuple[str, ...] = ()) -> list[Column]:
+def _columns(
+    slots: tuple[str, ...], *specs: tuple[str, str, int], required: tuple[str, ...] = (), always: tuple[str, ...] = ()
+) -> list[Column]:
     return [
-        Column(name, slots.index(slot), element, f"{slot}{element:02d}" if "*" not in slot else slot, name in required)
+        Column(
+            name,
+            slots.index(slot),
+            element,
+            f"{slot}{element:02d}" if "*" not in slot else slot,
+            name in required,
+            name in required or name in always,
+        )
         for name, slot, element in specs
     ]
 
@@ -97,7 +110,7 @@ LINE_MONEY = _columns(
     ("allowed_amount", "AMT*B6", 2),
     required=("charge", "paid"),
 )
-LINE_QUANTITY = _columns(LINE_SLOTS, ("paid_units", "SVC", 5), ("submitted_units", "SVC", 7))
+LINE_QUANTITY = _columns(LINE_SLOTS, ("paid_units", "SVC", 5), ("submitted_units", "SVC", 7), always=("paid_units",))
 LINE_DATES = _columns(LINE_SLOTS, ("service_from", "DTM*472", 2), ("service_to", "DTM*151", 2))
 #: slot -> slots to look at, in this order, where it is empty
 CLAIM_ELSE = {CLAIM_SLOTS.index("REF*G1"): (CLAIM_SLOTS.index("REF*BB"), CLAIM_SLOTS.index("REF*9F"))}

@@ -109,7 +109,7 @@ class _Matrix:
             first, last = section.first.take(segments), section.last.take(segments)
             elements = (last - first).max()
             for gather, column in pairs:
-                if column.element <= elements:
+                if column.element <= elements or column.always:
                     at = first + column.element
                     at[at > last] = section.none
                     self.uses[column.name] = _Use(column, gather.add(at), segments)

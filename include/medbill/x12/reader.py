@@ -41,7 +41,6 @@ _OPENS_IMPLIED = flags("BPR", "CLP", "PLB")
 _IN_PLACE = flags("TA1")
 _BLANK = bytes(range(33))
 _FINAL_IEA = re.compile(rb"IEA(.)[0-9]{1,5}\1[0-9]{9}", re.DOTALL)
-_UNTERMINATED = b"\n"  # in place of a last IEA that was read although its terminator is missing
 _SEGMENT_ID = re.compile(rb"[A-Z][A-Z0-9]{1,2}")
 _HEADER_BEGINS = re.compile(rb"ISA[^A-Za-z0-9\s]")
 _TRANSACTION_SETS = frozenset({"270", "271", "276", "277", "278", "820", "824", "834", "837", "997", "999"})
@@ -121,6 +120,20 @@ class _Batch:
         self, code: str, severity: str, place: str, message: str, segment: int = -1, remittance: int | None = None
     ) -> None:
         self.problems.append(_Problem(segment, code, severity, place, message, remittance))
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """Whole segments, the unfinished one after them, what follows these interchanges, whether the two are complete.
+
+    mended: the file's last segment, an IEA, was taken as whole although its terminator is missing.
+    """
+
+    section: Section
+    rest: bytes
+    after: bytes
+    closed: bool
+    mended: bool
 
 
 @dataclass
@@ -240,14 +253,16 @@ class Reader:
     def _delimited(self, feed: Feed, current: Delimiters) -> Iterator[_Work]:
         """Interchanges with the same delimiters, section by section, until other delimiters, other text or the end."""
         while True:
-            section, rest, after, closed = self._cut(feed, current, len(feed.data))
-            if _may_hold_other(section, rest):
+            piece = _cut(feed, current, len(feed.data))
+            if _may_hold_other(piece.section, piece.rest):
                 limit = delimiters.next_other(feed.data, current)
                 if limit is not None:
-                    section, rest, after, closed = self._cut(feed, current, limit)
-            if rest is _UNTERMINATED:
+                    piece = _cut(feed, current, limit)
+            if piece.mended:
                 place = f"file {self._file + 1}, interchange {self._interchanges}"
                 self._batch.note("TERMINATOR_MISSING", "info", place, "the last segment (IEA) has no terminator")
+            section, rest, after, closed = piece.section, piece.rest, piece.after, piece.closed
+            del piece
             foreign_text = _text_after_interchange(section, rest if closed else b"")
             if foreign_text is not None:
                 after, rest, closed = section.rest(foreign_text) + rest + after, b"", True
@@ -264,18 +279,6 @@ class Reader:
                 return
             del section
             feed.more(self._chunk)
-
-    def _cut(self, feed: Feed, current: Delimiters, limit: int) -> tuple[Section, bytes, bytes, bool]:
-        """Whole segments, what is left of an unfinished one, what follows `limit`, whether nothing can be added to them."""
-        closed = limit < len(feed.data) or feed.ended
-        body, after = (feed.data[:limit], feed.data[limit:]) if limit < len(feed.data) else (feed.data, b"")
-        terminator = bytes([current.terminator])
-        cut = body.rfind(terminator) + 1
-        rest = body[cut:]
-        last = rest.strip(_BLANK)
-        if closed and _FINAL_IEA.fullmatch(last) and last[3] == current.element:
-            body, cut, rest = body + terminator, len(body) + 1, _UNTERMINATED
-        return Section(body[:cut], current), rest, after, closed
 
     def _boundary(self, section: Section) -> int:
         """The last segment before which a section may end, 0 where there is none."""
@@ -664,6 +667,19 @@ def _rows(name: str, rows: list[dict[str, Any]]) -> pa.Table:
     schema = ERA_TABLES[name]
     filled = {f.name: arrays.column([r.get(f.name) for r in rows], f.type) for f in schema}
     return arrays.table(schema, filled, len(rows))
+
+
+def _cut(feed: Feed, current: Delimiters, limit: int) -> _Piece:
+    closed = limit < len(feed.data) or feed.ended
+    body, after = (feed.data[:limit], feed.data[limit:]) if limit < len(feed.data) else (feed.data, b"")
+    terminator = bytes([current.terminator])
+    cut = body.rfind(terminator) + 1
+    rest = body[cut:]
+    last = rest.strip(_BLANK)
+    mended = closed and _FINAL_IEA.fullmatch(last) is not None and last[3] == current.element
+    if mended:
+        body, cut, rest = body + terminator, len(body) + 1, b""
+    return _Piece(Section(body[:cut], current), rest, after, closed, mended)
 
 
 def _may_hold_other(section: Section, rest: bytes) -> bool:
