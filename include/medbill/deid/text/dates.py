@@ -7,25 +7,15 @@ from datetime import UTC, date, datetime
 
 import regex
 
+from medbill.deid.text.lexicon import word_list, word_set
 from medbill.deid.text.note import Note
 from medbill.deid.text.scan import finditer
 from medbill.deid.text.span import Span, spot
 
-_FULL = [
-    "january",
-    "february",
-    "march",
-    "april",
-    "may",
-    "june",
-    "july",
-    "august",
-    "september",
-    "october",
-    "november",
-    "december",
-]
-_SHORT = ["jan", "feb", "mar", "apr", "jun", "jul", "aug", "sept", "sep", "oct", "nov", "dec"]
+_FULL = word_list("""
+january february march april may june july august september october november december
+""")
+_SHORT = word_list("jan feb mar apr jun jul aug sept sep oct nov dec")
 
 
 def _misspelt() -> frozenset[str]:
@@ -58,7 +48,7 @@ _MISSPELT = _misspelt()
 _MONTH = "(?:" + "|".join([*_FULL, *(f"{m}\\b\\.?" for m in _SHORT), *sorted(_MISSPELT, key=len, reverse=True)]) + ")"
 _CLEAN_MONTH = "(?:" + "|".join([*_FULL, *_SHORT]) + ")"
 _O = r"[\dOolI]"  # OCR
-_DAY = r"(?:[0-3]?\d|[O0][1-9]|[l1I][0-9]|[lI])(?:\s?(?:st|nd|rd|th))?"
+_DAY = r"(?:[0-3]?\d|[O0][1-9]|[l1I][0-9OolI]|[23][OolI]|[lI])(?:\s?(?:st|nd|rd|th))?"
 _YEAR = r"(?:(?:19|20|2O)[\dOolI]{2}|'\s?\d{2}|\d{2}(?![\d:/-]))"
 _YEAR4 = r"(?:19|20)\d\d"
 _TIME = r"(?:[T ,]{1,2}(?:at )?\d{1,2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?:\s?[ap]\.?m\b\.?)?(?:Z|[+-]\d\d:?\d\d)?)?"
@@ -75,7 +65,7 @@ _NUMERIC = regex.compile(
     rf"(?<![\w./-])(?:"
     rf"(?:0?[1-9]|1[0-2]|[Ol]{_O}|1[Ol])\s?[/.-]\s?(?:0?[1-9]|[12]\d|3[01]|[Ol]{_O}|{_O}[Ol])\s?[/.-]\s?(?:(?:19|20|2O){_O}{_O}|\d\d)"
     rf"|(?:0?[1-9]|[12]\d|3[01])\s?[/.-]\s?(?:0?[1-9]|1[0-2])\s?[/.-]\s?(?:(?:19|20)\d\d|\d\d)"
-    rf"|(?:19|20)\d\d[/.-](?:0?[1-9]|1[0-2])[/.-](?:0?[1-9]|[12]\d|3[01]){_TIME}"
+    rf"|(?:19|20|2O){_O}{_O}[/.-](?:0?[1-9]|1[0-2]|O[1-9]|[lI]{_O}|{_O}[lIO])[/.-](?:0?[1-9]|[12]\d|3[01]|[Ol]{_O}|{_O}[OlI]){_TIME}"
     rf"|(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])"
     rf")(?![\w/-]|\.\d)",
     regex.I,
@@ -88,7 +78,7 @@ _CUE = (
 )
 _SHORT_NUMERIC = regex.compile(
     rf"\b{_CUE}\b[\s:,.(-]{{1,3}}((?:0?[1-9]|1[0-2])[/-](?:0?[1-9]|[12]\d|3[01])(?:\s?(?:-|to|thru|through|and)\s?(?:0?[1-9]|1[0-2])[/-](?:0?[1-9]|[12]\d|3[01]))?|(?:0?[1-9]|1[0-2])[/-](?:19|20)\d\d)(?![\w/%-]|\.\d)|"
-    r"(?<![\w/.-])(0[1-9]/(?:0[1-9]|[12]\d|3[01])|1[0-2]/(?:0[1-9]|3[01])|(?:0[1-9]|1[0-2])/(?:19|20)\d\d)(?![\w/%-]|\.\d)",
+    r"(?<![\w/.-])(0[1-9]/(?:0[1-9]|[12]\d|3[01])|1[0-2]/(?:0[1-9]|[12]\d|3[01])|(?:0[1-9]|1[0-2])/(?:19|20)\d\d)(?![\w/%-]|\.\d)",
     regex.I,
 )
 _MONTH_ALONE = regex.compile(
@@ -158,68 +148,19 @@ _GLUED_MONTH = re.compile(
     r"\d(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)|(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)\d", re.I
 )
 _MAYBE_NUMERIC = re.compile(r"[\dOolI]\s?[/.-]\s?[\dOolI]|(?<!\d)\d{8}(?!\d)")
-_WEEKDAYS = frozenset(
-    [
-        "monday",
-        "tuesday",
-        "wednesday",
-        "thursday",
-        "friday",
-        "saturday",
-        "sunday",
-        "mondays",
-        "tuesdays",
-        "wednesdays",
-        "thursdays",
-        "fridays",
-        "saturdays",
-        "sundays",
-        "mon",
-        "tue",
-        "tues",
-        "wed",
-        "thu",
-        "thur",
-        "thurs",
-        "fri",
-    ]
-)
-_HOLIDAYS = frozenset(
-    [
-        "christmas",
-        "thanksgiving",
-        "year",
-        "independence",
-        "labor",
-        "memorial",
-        "veterans",
-        "easter",
-        "halloween",
-        "valentine",
-        "mother",
-        "father",
-        "fourth",
-        "4th",
-    ]
-)
-_BIRTH = frozenset(["dob", "born", "birth", "birthdate", "birthday", "dos", "dod", "date", "yob", "d", "b"])
-_OLD = frozenset(
-    [
-        "ninety",
-        "hundred",
-        "nineties",
-        "90s",
-        "hundreds",
-        "100s",
-        "nonagenarian",
-        "nonagenarians",
-        "centenarian",
-        "centenarians",
-        "supercentenarian",
-        "supercentenarians",
-        "90",
-    ]
-)
+_WEEKDAYS = word_set("""
+monday tuesday wednesday thursday friday saturday sunday mondays tuesdays wednesdays thursdays fridays saturdays
+sundays mon tue tues wed thu thur thurs fri
+""")
+_HOLIDAYS = word_set("""
+christmas thanksgiving year independence labor memorial veterans easter halloween valentine mother father fourth
+4th
+""")
+_BIRTH = word_set("dob born birth birthdate birthday dos dod date yob d b")
+_OLD = word_set("""
+ninety hundred nineties 90s hundreds 100s nonagenarian nonagenarians centenarian centenarians supercentenarian
+supercentenarians 90
+""")
 _REACH = 48
 
 
@@ -245,6 +186,24 @@ def _windows(note: Note, months: frozenset[str]) -> list[tuple[int, int]]:
             out[-1] = (out[-1][0], high)
         else:
             out.append((low, high))
+    return out
+
+
+_VAGUE = re.compile(r"\b(?:last|next|this\s+past)\s+(?:week|weekend|month)\b", re.I)
+
+
+def relative(text: str, spans: list[Span]) -> list[Span]:
+    """ "Last week" right after a named person or place: the day of that visit. Elsewhere such words tell nothing."""
+    out = []
+    for match in _VAGUE.finditer(text):
+        named = any(
+            s.type in ("PERSON", "FACILITY", "CITY")
+            and 0 <= match.start() - s.end <= 12
+            and "." not in text[s.end : match.start()]
+            for s in spans
+        )
+        if named:
+            out.append(Span(match.start(), match.end(), "DATE", 0.5, "relative_date"))
     return out
 
 
@@ -275,7 +234,7 @@ def find(note: Note, today: date | None = None) -> list[Span]:
                 found.append(spot(match, 0, "DATE", 0.9, "date_numeric"))
             for match in finditer(_SHORT_NUMERIC, text):
                 group = 1 if match[1] else 2
-                if not _pain(text, match.start(), match.end(group)):
+                if match[group] not in _FRACTIONS and not _pain(text, match.start(), match.end(group)):
                     found.append(spot(match, group, "DATE", 0.7, "date_short"))
         if note.has(_BIRTH):
             for match in finditer(_UNIX, text):
@@ -298,10 +257,11 @@ def find(note: Note, today: date | None = None) -> list[Span]:
     return found
 
 
+_FRACTIONS = frozenset(("1/2", "1/3", "2/3", "1/4", "3/4", "1/8", "10/10"))
 _SURELY = re.compile(r"\d{3}|st\b|nd\b|rd\b|th\b")
 _DOSE_AFTER = re.compile(r"\s?(?:mg|mcg|ml|units?|%)")
 _YEAR_IN = re.compile(_YEAR4)
-_KEPT = frozenset(["on", "by", "every", "each", "until", "since", "before", "after"])
+_KEPT = word_set("on by every each until since before after")
 _KEEP_YEAR = regex.compile(r"(?<!\d)(?:19|20)\d\d(?!\d)")
 
 

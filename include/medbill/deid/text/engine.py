@@ -108,6 +108,7 @@ class Engine:
             found += recognizer.find(note)
         if record is not None:
             found += record.find(note)
+        found += dates.relative(note.text, found)
         found = [s for s in found if s.end > s.start and _ALNUM.search(note.text, s.start, s.end)]
         return found
 

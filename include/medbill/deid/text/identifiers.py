@@ -7,6 +7,7 @@ import re
 import regex
 
 from medbill.deid.text import guard
+from medbill.deid.text.lexicon import word_set
 from medbill.deid.text.note import Note
 from medbill.deid.text.scan import TIME_LIMIT, finditer
 from medbill.deid.text.span import Span, spot
@@ -116,7 +117,7 @@ _SHAPE = regex.compile(
     r"#?(?=[A-Z0-9-]*\d{5})[A-Z]{1,6}-?\d{5,}[A-Z]{0,3}(?:-\d+)*|#?[A-Z]{2,6}-\d{3,}(?:-?[A-Z0-9]+)*|"
     r"#?[A-Z]{2,5}(?:-[A-Z]{2,5})?-\d{2,4}-\d{2,}|"
     # digits first: 12345-JHU, 202461304451NN, 87342GH
-    r"#?\d{4,}-?[A-Z]{2,4}|"
+    r"#?\d{4,}-?[A-Z]{2,4}|#?\d{3,}-\d+[A-Z]\d*|"
     # mixed, long: 1EG4-TE5-MK73
     r"(?=[A-Z0-9-]*\d[A-Z0-9-]*\d[A-Z0-9-]*\d)(?=[A-Z0-9-]*[A-Z][A-Z0-9-]*[A-Z])[A-Z0-9]{2,}(?:-?[A-Z0-9]{2,}){3,}|"
     r"#?\d{7,}|#?\d{2,}(?:-\d{2,}){1,4}|#(?=[\w-]*\d)[A-Za-z0-9][\w-]{3,}|"
@@ -132,9 +133,9 @@ _SSN = regex.compile(
 )
 _D = r"[\dOolI]"
 _PHONE = regex.compile(
-    r"(?<![\w.$/-])(?:\+?\d{1,3}[-. ]{0,2})?(?:\(\s?\d{3}\s?\)|\d{3})[-. /]{0,3}\d{3}\s?[-. ]\s?\d{4}(?:\s*(?:x|ext\.?|extension)\s*\d{1,6})?(?![\w-])|"
+    r"(?<![\w.$/-])(?:\+?\d{1,3}[-.\s]{0,2})?(?:\(\s?\d{3}\s?\)|\d{3})[-.\s/]{0,3}\d{3}\s?[-.\s]\s?\d{4}(?:\s*(?:x|ext\.?|extension)\s*\d{1,6})?(?![\w-])|"
     r"(?<![\w$])\(\d{3}\)\s*\d{3}\s?[-. ]?\s?\d{4}(?:\s*(?:x|ext\.?|extension)\s*\d{1,6})?(?!\w)|"
-    r"(?<![\w+])\+\d{1,3}(?:[-. ()]{0,2}\d{1,4}){3,5}(?:\s*(?:x|ext\.?)\s*\d{1,6})?(?![\w-])|"
+    r"(?<![\w+])\+\d{1,3}(?:[-.\s()]{0,2}\d{1,4}){3,5}(?:\s*(?:x|ext\.?)\s*\d{1,6})?(?![\w-])|"
     r"(?<![\w.$/-])(?:001[-. ])\d{3}[-. ]\d{3}[-. ]\d{4}(?:\s*(?:x|ext\.?)\s*\d{1,6})?(?![\w-])",
     regex.I,
 )
@@ -254,45 +255,20 @@ def _simple(kind: str, score: float, name: str, pattern: regex.Pattern[str], tex
     ]
 
 
-_PHONE_TRIGGERS = frozenset(
-    [
-        "telephone",
-        "telephones",
-        "phone",
-        "phones",
-        "ph",
-        "tel",
-        "cell",
-        "cellular",
-        "mobile",
-        "mob",
-        "home",
-        "work",
-        "call",
-        "contact",
-        "fax",
-        "facsimile",
-        "pager",
-        "beeper",
-        "reach",
-        "reached",
-        "text",
-        "sms",
-        "hotline",
-        "dial",
-        "direct",
-        "line",
-        "callback",
-    ]
-)
+_PHONE_TRIGGERS = word_set("""
+telephone telephones phone phones ph tel cell cellular mobile mob home work call contact fax facsimile pager
+beeper reach reached text sms hotline dial direct line callback
+""")
 _SSN_TRIGGERS = frozenset(["ssn", "ss", "social", "soc", "last"])
-_FILE_TRIGGERS = frozenset(
-    ["jpg", "jpeg", "png", "gif", "tif", "tiff", "bmp", "heic", "dcm", "webp", "mp4", "mov", "wav", "mp3"]
-)
-_OCR_TRIGGERS = frozenset({"mrn", "account", "acct", "claim", "npi", "ssn", "id"})
+_FILE_TRIGGERS = word_set("jpg jpeg png gif tif tiff bmp heic dcm webp mp4 mov wav mp3")
+_OCR_TRIGGERS = word_set("mrn account acct claim npi ssn id")
 _OCR_VALUE = regex.compile(r"(?<![\w])[OolI]{5,}(?![\w])")
 _MAYBE_SSN = re.compile(r"\d{3}[-. ]\s?\d\d[-. ]\s?\d{4}|[X*]{3}-?[X*]")
-_MAYBE_PHONE = re.compile(r"\d{3}\s?\)?[-. /]{0,3}\d{3}\s?[-. ]?\s?\d{4}|\+\d|\d{3}\s?[-.]\s?\d{4}")
+_MAYBE_PHONE = re.compile(r"\d{3}\s?\)?[-.\s/]{0,3}\d{3}\s?[-.\s]?\s?\d{4}|\+\d|\d{3}\s?[-.]\s?\d{4}")
+#: A telephone number in which OCR took a figure for a letter.
+_PHONE_OCR = regex.compile(
+    r"(?<![\w.$/-])(?=(?:[^\d\n]{0,3}[\dOolIS]){10})(?:\+?1[-.\s]{0,2})?\(?[\dOolIS]{3}\)?[-.\s]{1,2}[\dOolIS]{3}[-.\s][\dOolIS]{4}(?![\w-])"
+)
 _MAYBE_URL = re.compile(
     r"://|: ?//|www\.|\.(?:com|org|net|edu|gov|mil|io|us|info|biz|health|care|med|clinic|app|dev|ai|co|me|tv|ca|uk|de)\b",
     re.I,
@@ -332,6 +308,9 @@ def find(note: Note) -> list[Span]:
                 continue
             fax = _FAX_BEFORE.search(text, max(0, match.start() - 25), match.start(), timeout=TIME_LIMIT) is not None
             found.append(spot(match, 0, "FAX" if fax else "PHONE", 0.9, "phone"))
+    for match in finditer(_PHONE_OCR, text):
+        if _digits(match[0]) >= 7 and not note.protected(match.start(), match.end()):
+            found.append(spot(match, 0, "PHONE", 0.7, "phone"))
     if note.has(_PHONE_TRIGGERS):
         for match in finditer(_PHONE_LABELLED, text):
             if _digits(match[2]) >= 5 and not note.protected(match.start(2), match.end(2)):

@@ -14,6 +14,16 @@ def _list(name: str) -> frozenset[str]:
     return frozenset(text.split("\n")) - {""}
 
 
+def word_list(text: str) -> list[str]:
+    """The words of a text, in order."""
+    return text.split()
+
+
+def word_set(text: str) -> frozenset[str]:
+    """The words of a text, as written."""
+    return frozenset(text.split())
+
+
 def _set(text: str) -> frozenset[str]:
     return frozenset(text.lower().split())
 
@@ -39,7 +49,7 @@ admitted discharge discharged transferred diagnosis dx procedure procedures hist
 medications medication labs lab results impression plan vitals discussed presented presents reports reported denies
 mr mrs ms miss dr prof doctor nurse md do rn np pa phd aka via spouse wife husband mother father son daughter sister
 brother guardian parent mom dad aunt uncle cousin friend neighbor caregiver boss contact emergency relative guarantor
-monday tuesday wednesday thursday friday saturday sunday mon tue tues wed thu thur thurs fri sat sun today yesterday
+lien coder biller adjuster lm f/u monday tuesday wednesday thursday friday saturday sunday mon tue tues wed thu thur thurs fri sat sun today yesterday
 tomorrow january february march april june july august september october november december jan feb mar apr jun jul aug
 sep sept oct nov dec male female man woman boy girl year years old yo mvc mva accident vehicle license plate vin serial
 implant device model employed employer works tolerates portal from rendering referring attending billing ordering

@@ -21,6 +21,7 @@ from medbill.deid.text.lexicon import (
     STOP,
     WORD,
     flags,
+    word_set,
 )
 from medbill.deid.text.note import Note
 from medbill.deid.text.scan import finditer
@@ -39,186 +40,26 @@ _TITLED = regex.compile(
     r"(?<![\w])(?:Dr|Mr|Mrs|Ms|Miss|Prof|Doctor|Professor|Nurse|Mister|DR|MR|MRS|MS|MISS|PROF|DOCTOR|NURSE|dr|mr|mrs|ms|Sgt|Capt|Rev|Atty|Hon|Drs|Judge|Officer|Señora?)(?:\.\s*|\s+)"
     r"(?!'s\b)((?:[^\W\d_]\.?\s+){0,2}(?:" + _PARTICLES + r"\s+){0,2}[^\W\d_][\w']*(?:-[^\W\d_][\w']*)*\.?)"
 )
-_CUES = frozenset(
-    [
-        "patient",
-        "patients",
-        "pt",
-        "pts",
-        "client",
-        "name",
-        "named",
-        "member",
-        "subscriber",
-        "insured",
-        "policyholder",
-        "holder",
-        "guarantor",
-        "spouse",
-        "wife",
-        "husband",
-        "mother",
-        "father",
-        "mom",
-        "dad",
-        "son",
-        "daughter",
-        "sister",
-        "brother",
-        "sibling",
-        "aunt",
-        "uncle",
-        "niece",
-        "nephew",
-        "cousin",
-        "grandmother",
-        "grandfather",
-        "grandson",
-        "granddaughter",
-        "grandma",
-        "grandpa",
-        "fiance",
-        "fiancee",
-        "partner",
-        "girlfriend",
-        "boyfriend",
-        "roommate",
-        "neighbor",
-        "friend",
-        "caregiver",
-        "guardian",
-        "parent",
-        "parents",
-        "contact",
-        "kin",
-        "nok",
-        "poa",
-        "proxy",
-        "attn",
-        "attention",
-        "dear",
-        "sincerely",
-        "regards",
-        "signed",
-        "signature",
-        "by",
-        "from",
-        "with",
-        "to",
-        "rep",
-        "representative",
-        "agent",
-        "adjuster",
-        "supervisor",
-        "manager",
-        "biller",
-        "coder",
-        "provider",
-        "physician",
-        "doctor",
-        "surgeon",
-        "attending",
-        "resident",
-        "fellow",
-        "pcp",
-        "referring",
-        "rendering",
-        "ordering",
-        "dictated",
-        "transcribed",
-        "cc",
-        "re",
-        "regarding",
-        "for",
-        "per",
-        "aka",
-        "nee",
-        "spoke",
-        "s/w",
-        "witness",
-        "nurse",
-        "therapist",
-        "dentist",
-        "pharmacist",
-        "attorney",
-        "lawyer",
-        "teacher",
-        "pastor",
-        "baby",
-        "infant",
-        "like",
-        "under",
-        "of",
-        "and",
-        "caller",
-    ]
-)
+_CUES = word_set("""
+patient patients pt pts client name named member subscriber insured policyholder holder guarantor spouse wife
+husband mother father mom dad son daughter sister brother sibling aunt uncle niece nephew cousin grandmother
+grandfather grandson granddaughter grandma grandpa fiance fiancee partner girlfriend boyfriend roommate neighbor
+friend caregiver guardian parent parents contact kin nok poa proxy attn attention dear sincerely regards signed
+signature by from with to rep representative agent adjuster supervisor manager biller coder provider physician
+doctor surgeon attending resident fellow pcp referring rendering ordering dictated transcribed cc re regarding
+for per aka nee spoke s/w witness nurse therapist dentist pharmacist attorney lawyer teacher pastor baby infant
+like under of and caller w w/ from: to: - w w/
+""")
+#: Prepositions after which a word of no list is more likely a person than a thing.
+_TELLING = word_set("by from per w w/ spoke")
 #: Cues after which a capitalised word that means nothing else is a name; the weak ones need a known name.
-_STRONG_CUES = frozenset(
-    [
-        "patient",
-        "patients",
-        "pt",
-        "pts",
-        "client",
-        "name",
-        "named",
-        "spouse",
-        "wife",
-        "husband",
-        "mother",
-        "father",
-        "mom",
-        "dad",
-        "son",
-        "daughter",
-        "sister",
-        "brother",
-        "sibling",
-        "aunt",
-        "uncle",
-        "niece",
-        "nephew",
-        "cousin",
-        "grandmother",
-        "grandfather",
-        "grandson",
-        "granddaughter",
-        "grandma",
-        "grandpa",
-        "fiance",
-        "fiancee",
-        "partner",
-        "girlfriend",
-        "boyfriend",
-        "roommate",
-        "neighbor",
-        "friend",
-        "caregiver",
-        "guardian",
-        "attn",
-        "attention",
-        "dear",
-        "sincerely",
-        "regards",
-        "signed",
-        "aka",
-        "nee",
-        "surname",
-        "rep",
-        "representative",
-        "agent",
-        "adjuster",
-        "supervisor",
-        "biller",
-        "coder",
-        "witness",
-        "s/w",
-        "insured",
-        "guarantor",
-        "subscriber",
-    ]
-)
+_STRONG_CUES = word_set("""
+patient patients pt pts client name named spouse wife husband mother father mom dad son daughter sister brother
+sibling aunt uncle niece nephew cousin grandmother grandfather grandson granddaughter grandma grandpa fiance
+fiancee partner girlfriend boyfriend roommate neighbor friend caregiver guardian attn attention dear sincerely
+regards signed aka nee surname rep representative agent adjuster supervisor biller coder witness s/w insured
+guarantor subscriber
+""")
 _LABELLED = regex.compile(
     r"(?<![\w])(?:(?:patient|pt|member|subscriber|insured|guarantor|provider|physician|doctor|mother'?s?|father'?s?|spouse'?s?|"
     r"contact|full|last|first|middle|maiden|sur|given|family|employee|caller|rep(?:resentative)?|attending|rendering|referring|ordering|"
@@ -232,202 +73,29 @@ _INITIALS_CUED = regex.compile(
     r"\b(?:patient|pt|initials?|client|mr|mrs|ms|name)(?:\s+(?:is|are|was)|\s*:)?\s+([A-Z]{2}|[A-Z]\.?\s?[A-Z]\.?)(?![\w])",
     regex.I,
 )
-_NOT_INITIALS = frozenset(
-    [
-        "us",
-        "uk",
-        "md",
-        "do",
-        "pa",
-        "np",
-        "rn",
-        "dc",
-        "po",
-        "pc",
-        "am",
-        "pm",
-        "ie",
-        "eg",
-        "bid",
-        "tid",
-        "qid",
-        "qd",
-        "qhs",
-        "iv",
-        "im",
-        "id",
-        "er",
-        "ed",
-        "or",
-        "icu",
-        "ot",
-        "pt",
-        "dob",
-        "lp",
-        "va",
-        "ny",
-        "la",
-        "sf",
-        "bp",
-        "hr",
-        "cc",
-        "op",
-        "ob",
-        "gi",
-        "gu",
-        "ms",
-        "ra",
-        "mi",
-        "cp",
-        "mr",
-        "ct",
-        "mri",
-        "ekg",
-        "ns",
-        "nsr",
-        "cv",
-        "ra",
-        "sob",
-        "ha",
-        "hx",
-        "dx",
-        "tx",
-        "rx",
-        "fx",
-        "sx",
-        "cad",
-        "dm",
-        "htn",
-        "ii",
-        "iii",
-        "to",
-        "in",
-        "on",
-        "is",
-        "no",
-        "we",
-        "he",
-        "it",
-        "as",
-        "at",
-        "by",
-        "if",
-        "of",
-        "so",
-    ]
-)
+_NOT_INITIALS = word_set("""
+us uk md do pa np rn dc po pc am pm ie eg bid tid qid qd qhs iv im id er ed or icu ot pt dob lp va ny la sf bp
+hr cc op ob gi gu ms ra mi cp mr ct mri ekg ns nsr cv ra sob ha hx dx tx rx fx sx cad dm htn ii iii to in on is
+no we he it as at by if of so
+""")
 _LOWER_PAIR = regex.compile(r"(?<![\w@.])([a-z]{3,12})(?=\s+(?:([a-z])\.?\s+)?([a-z][a-z'-]{2,15})(?![\w@]))")
 _COMMA = re.compile(r"\s?,[ \t]{0,2}(?:\r?\n)?[ \t]{0,2}")
 _BETWEEN = re.compile(r"(?:'s)?\s*[:,#-]?\s+")
-_LINKS = frozenset(["name", "is", "was", "are", "signed", "named", "called"])
-_PARTICLE_WORDS = frozenset(
-    [
-        "de",
-        "la",
-        "las",
-        "los",
-        "del",
-        "der",
-        "den",
-        "van",
-        "von",
-        "da",
-        "di",
-        "do",
-        "dos",
-        "du",
-        "al",
-        "el",
-        "bin",
-        "ibn",
-        "ben",
-        "st",
-        "mc",
-        "mac",
-        "le",
-        "o",
-    ]
-)
-_TITLE_TRIGGERS = frozenset(
-    [
-        "dr",
-        "mr",
-        "mrs",
-        "ms",
-        "miss",
-        "prof",
-        "doctor",
-        "professor",
-        "nurse",
-        "mister",
-        "sgt",
-        "capt",
-        "rev",
-        "atty",
-        "hon",
-        "drs",
-        "judge",
-        "officer",
-        "señor",
-        "señora",
-        "senor",
-        "senora",
-    ]
-)
-_CREDENTIAL_FORMS = frozenset(
-    [
-        "MD",
-        "DO",
-        "RN",
-        "NP",
-        "PA",
-        "PhD",
-        "LPN",
-        "DDS",
-        "DPM",
-        "DC",
-        "CRNA",
-        "FACP",
-        "FACS",
-        "FACC",
-        "FAAP",
-        "LCSW",
-        "MSW",
-        "DNP",
-        "APRN",
-        "ARNP",
-        "FNP",
-        "CNM",
-        "OD",
-        "DPT",
-        "PT",
-        "OT",
-        "CPC",
-        "RHIA",
-        "RHIT",
-        "LMFT",
-        "PsyD",
-        "PharmD",
-        "MBBS",
-        "FRCP",
-        "BSN",
-        "MSN",
-        "CNA",
-        "CMA",
-        "RT",
-        "RD",
-        "RDN",
-        "Esq",
-        "M",
-        "D",
-        "R",
-        "N",
-        "Ph",
-        "Pharm",
-    ]
-)
+_LINKS = word_set("name is was are signed named called")
+_PARTICLE_WORDS = word_set("""
+de la las los del der den van von da di do dos du al el bin ibn ben st mc mac le o
+""")
+_TITLE_TRIGGERS = word_set("""
+dr mr mrs ms miss prof doctor professor nurse mister sgt capt rev atty hon drs judge officer señor señora senor
+senora
+""")
+_CREDENTIAL_FORMS = word_set("""
+MD DO RN NP PA PhD LPN DDS DPM DC CRNA FACP FACS FACC FAAP LCSW MSW DNP APRN ARNP FNP CNM OD DPT PT OT CPC RHIA
+RHIT LMFT PsyD PharmD MBBS FRCP BSN MSN CNA CMA RT RD RDN Esq M D R N Ph Pharm
+""")
+_ALSO_WORDS = word_set("PT OT OD DO PA RT DC RD CPC")
 _MAYBE_INITIALS = re.compile(r"(?<![\w.])[A-Z]\.\s?[A-Z]\.")
-_INITIALS_TRIGGERS = frozenset(["patient", "pt", "initial", "initials", "client", "mr", "mrs", "ms", "name"])
+_INITIALS_TRIGGERS = word_set("patient pt initial initials client mr mrs ms name")
 _FOLLOW = regex.compile(
     r"(?:'s|s')?[\s-]+(?:(?:[a-z]+ly|[a-z]{2,12}al|the|type|grade|class|heart|risk|disability|coma|pain|depression|Heart|Risk|Coma|Study)[\s-]+)?([A-Za-z]+)"
 )
@@ -473,7 +141,12 @@ def find(note: Note) -> list[Span]:
             good = [
                 p for p in parts if flags(p) & (FIRST | LAST) or not flags(p) & (WORD | MEDICAL | DRUG | STOP | CITY)
             ]
-            if good and not (len(parts) == 1 and flags(parts[0]) & (MEDICAL | DRUG | EPONYM)):
+            ambiguous = match[0].rsplit(None, 1)[-1].strip(".") in _ALSO_WORDS and "," not in match[0]
+            if (
+                good
+                and not (ambiguous and match[0].isupper())
+                and not (len(parts) == 1 and flags(parts[0]) & (MEDICAL | DRUG | EPONYM))
+            ):
                 start = text.index(parts[0], match.start(1))
                 add(Span(start, match.end(1), "PERSON", 0.9, "credentialled_name"))
     if ":" in text or "=" in text:
@@ -505,6 +178,7 @@ def find(note: Note) -> list[Span]:
     return found + _repeated(text, found)
 
 
+_NEXT_NAME = re.compile(r"\.?[ \t]*(?:\r?\n)?[ \t]*(?<=\s)([A-Z][\w'-]*)")
 _PART = re.compile(r"[^\W\d_][\w'-]*")
 _NOT_CAPITAL = re.compile(r"[^A-Z]")
 _NOT_LETTER = re.compile(r"[^A-Za-z]")
@@ -524,6 +198,17 @@ def _titled(text: str, match: regex.Match[str]) -> Span | None:
     if match[0].startswith(("MS ", "ms ")) and f & WORD:  # multiple sclerosis
         return None
     end = match.end(1) - (1 if match[1].endswith(".") and len(last) > 1 else 0)
+    for _ in range(3):  # further names: known as such, or known as nothing else
+        more = _NEXT_NAME.match(text, end)
+        if more is None:
+            break
+        g = flags(more[1])
+        if g & (STOP | DRUG | MEDICAL | PAYER | STATE) or (g & (WORD | CITY) and not g & (FIRST | LAST)):
+            break
+        if len(more[1]) == 1 or g & (FIRST | LAST) or g == 0:
+            end = more.end(1)
+        else:
+            break
     return Span(match.start(), _possessive(text, match.start(1), end), "PERSON", 0.95, "titled_name")
 
 
@@ -640,8 +325,11 @@ def _name_at(text: str, run: list[Word], i: int) -> int:
         return i
     if f & MONTH and i + 1 < n and not run[i + 1].flags & LAST:
         return i
-    first = bool(f & FIRST) and not f & STOP
     weak = bool(f & WORD)
+    strong_next = i + 1 < n and _sure_surname(text, run[i + 1])
+    first = bool(f & FIRST) and (not f & STOP or (strong_next and word.text.lower() in _VERB_NAMES))
+    if f == 0 and strong_next and len(word.text) > 2:  # a first name that is on no list
+        return i + 2
     j = i + 1
     # initials after the first name
     while j < n and _initial(run[j]) and j - i <= 2 and (run[j].dotted or j + 1 < n or first):
@@ -653,7 +341,7 @@ def _name_at(text: str, run: list[Word], i: int) -> int:
             return j + 1
         g = nxt.flags
         surname = bool(g & LAST) and not g & (STOP | DRUG | PAYER) and not (g & MEDICAL and not g & LAST)
-        unknown = not g & (WORD | STOP | DRUG | MEDICAL | PAYER | STATE) and not nxt.upper
+        unknown = not g & (WORD | STOP | DRUG | MEDICAL | PAYER | STATE) and (not nxt.upper or g == 0)
         if (
             (surname and (not weak or not g & WORD or initials))
             or (unknown and not weak)
@@ -688,6 +376,19 @@ def _name_at(text: str, run: list[Word], i: int) -> int:
     return i
 
 
+_VERB_NAMES = frozenset(("will", "may"))
+
+
+def _sure_surname(text: str, word: Word) -> bool:
+    """Whether a word is a surname and nothing else."""
+    return (
+        bool(word.flags & LAST)
+        and not word.flags & (WORD | STOP | DRUG | MEDICAL | PAYER | CITY | STATE | EPONYM)
+        and len(word.text) > 2
+        and not _follows_eponym(text, word)
+    )
+
+
 def _follows_eponym(text: str, word: Word) -> bool:
     match = _FOLLOW.match(text, word.end)
     return match is not None and match[1].lower() in EPONYM_FOLLOWERS
@@ -713,16 +414,24 @@ def _after_cue(text: str, cue: str, run: list[Word], k: int, found: list[Span]) 
             break
         if f & WORD and not (f & (FIRST | LAST) and not word.upper and (strong or j > k)):
             break
-        if not f & (FIRST | LAST) and (word.upper or f & (CITY | STATE) or not strong):
+        if not f & (FIRST | LAST) and (
+            f & (CITY | STATE) or (f and word.upper) or not (strong or (f == 0 and cue in _TELLING))
+        ):
             break
-        known += bool(f & (FIRST | LAST))
+        known += bool(f & (FIRST | LAST)) or (f == 0 and not word.upper and cue in _TELLING and len(word.text) > 3)
         j += 1
     while j > k and _initial(run[j - 1]) and not run[j - 1].dotted and j - 1 == k:
         j -= 1
     words = [w for w in run[k:j] if not _initial(w)]
     if not words:
         return
-    if not strong and not (known and any(w.flags & (FIRST | LAST) and not w.flags & (WORD | CITY) for w in words)):
+    if not strong and not (
+        known
+        and any(
+            (w.flags & (FIRST | LAST) and not w.flags & (WORD | CITY)) or (w.flags == 0 and cue in _TELLING)
+            for w in words
+        )
+    ):
         return
     if strong and len(words) == 1 and words[0].flags & WORD and cue in ("patient", "patients", "pt", "pts", "client"):
         return  # "Patient May ..." is left to the record

@@ -22,6 +22,7 @@ from medbill.deid.text.lexicon import (
     WORD,
     flags,
     is_city,
+    word_set,
 )
 from medbill.deid.text.note import Note
 from medbill.deid.text.people import _is_eponym
@@ -46,11 +47,11 @@ _PLAIN_SUFFIX = (
     "Street|St|Avenue|Ave|Boulevard|Blvd|Road|Rd|Lane|Ln|Drive|Dr|Court|Ct|Highway|Hwy|Parkway|Pkwy|Terrace|Turnpike"
 )
 _UNIT = (
-    r"(?:,?\s*(?:Apt|Apartment|Suite|Ste|Unit|Room|Rm|Bldg|Building|Floor|Fl|Lot|No|\#)\.?\s*\#?\s?[A-Z0-9-]{1,6}\b)?"
+    r"(?:,?\s*(?i:Apt|Apartment|Suite|Ste|Unit|Room|Rm|Bldg|Building|Floor|Fl|Lot|No|\#)\.?\s*\#?\s?[A-Z0-9-]{1,6}\b)?"
 )
 _STREET = regex.compile(
-    rf"(?<![\w$./-])\d{{1,6}}[A-Z]?(?:-\d+)?(?:\s+1/2)?\s+(?:(?:N|S|E|W|NE|NW|SE|SW|North|South|East|West)\.?\s+)?"
-    rf"(?:(?:[A-Z0-9][\w'.-]*|St\.)\s+){{1,4}}?(?:{_SUFFIXES})\b\.?(?:\s+(?:N|S|E|W|NE|NW|SE|SW)\b\.?)?{_UNIT}"
+    rf"(?<![\w$./-])(?=[lIO]{{0,2}}\d)[\dlIO]{{1,6}}[A-Z]?(?:-\d+)?(?:\s+1/2)?\s+(?:(?:N|S|E|W|NE|NW|SE|SW|North|South|East|West)\.?\s+)?"
+    rf"(?:(?:[A-Z0-9][\w'.-]*|St\.)\s+){{1,4}}?(?:{_SUFFIXES}|{_SUFFIXES.upper()})\b\.?(?:\s+(?:N|S|E|W|NE|NW|SE|SW)\b\.?)?{_UNIT}"
 )
 _STREET_ANY = regex.compile(
     rf"(?<![\w$./-])\d{{1,6}}\s+(?:(?:n|s|e|w|north|south|east|west)\.?\s+)?(?:[a-z0-9][\w'.-]*\s+){{1,3}}?(?:{_PLAIN_SUFFIX})\b\.?{_UNIT}",
@@ -85,7 +86,7 @@ _CITY_STATE_LOWER = regex.compile(
     rf"\b(?:in|from|of|at|near)\s+([a-z][a-z'-]+(?:\s[a-z][a-z'-]+){{0,2}})\s?,\s?(?:{STATE_CODES.lower()})\b"
 )
 _COUNTY = regex.compile(
-    r"(?<![\w])(?:[A-Z][\w'-]*\.?\s+){1,3}(?:County|Parish|Borough|Township|Twp)\b(?!\s+(?:Medical|Hospital|General|Health|Clinic))|\b(?:County|Parish|Borough|Township|Town|City|Village)\s+of\s+[A-Z][\w'-]*(?:\s+[A-Z][\w'-]*){0,2}"
+    r"(?<![\w])(?:[A-Z][\w'-]*\.?\s+){1,3}(?:County|Parish|Borough|Township|Twp|COUNTY|PARISH|TOWNSHIP)\b(?!\s+(?:Medical|Hospital|General|Health|Clinic))|\b(?:County|Parish|Borough|Township|Town|City|Village)\s+of\s+[A-Z][\w'-]*(?:\s+[A-Z][\w'-]*){0,2}"
 )
 _HEAD = (
     r"(?:Hospitals?|Hosp|Clinics?|Infirmary|Sanatorium|Sanitarium|Hospice|Polyclinic|Medical\s+(?:Cent(?:er|re)|Ctr|Group|Associates|Plaza|Arts|Campus|Clinic|Practice|Office|College|School|Pavilion|Partners)|"
@@ -105,196 +106,24 @@ _TAIL = regex.compile(
 _LOWER_FACILITY = regex.compile(
     r"\b(?:at|from|to|in|by|@)\s+(?:the\s+)?((?:[a-z][\w'.-]*\s+){1,3}?(?:hospital|medical\s+cent(?:er|re)|med\s+ct(?:e)?r|clinic|health\s+center|infirmary))\b"
 )
-_GENERIC = frozenset(
-    [
-        "emergency",
-        "department",
-        "intensive",
-        "care",
-        "unit",
-        "critical",
-        "outpatient",
-        "inpatient",
-        "urgent",
-        "ambulatory",
-        "acute",
-        "local",
-        "community",
-        "teaching",
-        "university",
-        "nearby",
-        "regional",
-        "rural",
-        "urban",
-        "tertiary",
-        "private",
-        "public",
-        "pain",
-        "memory",
-        "heart",
-        "stroke",
-        "wound",
-        "sleep",
-        "travel",
-        "diabetes",
-        "cancer",
-        "dental",
-        "eye",
-        "medical",
-        "surgical",
-        "primary",
-        "general",
-        "family",
-        "specialty",
-        "specialist",
-        "same",
-        "another",
-        "other",
-        "different",
-        "outside",
-        "this",
-        "that",
-        "our",
-        "their",
-        "his",
-        "her",
-        "my",
-        "your",
-        "a",
-        "an",
-        "the",
-        "hospital",
-        "clinic",
-        "center",
-        "health",
-        "care",
-        "home",
-        "nursing",
-        "skilled",
-        "facility",
-        "rehabilitation",
-        "rehab",
-        "walk-in",
-        "free",
-        "mental",
-        "behavioral",
-        "county",
-        "state",
-        "city",
-        "physical",
-        "occupational",
-        "speech",
-        "therapy",
-        "women's",
-        "children's",
-        "veterans",
-        "va",
-        "pediatric",
-        "orthopedic",
-        "cardiology",
-        "neurology",
-        "oncology",
-        "dermatology",
-        "network",
-        "of",
-        "and",
-        "for",
-        "in",
-        "at",
-        "on",
-        "surgery",
-        "imaging",
-        "lab",
-        "laboratory",
-        "pharmacy",
-        "mail",
-        "order",
-        "retail",
-        "service",
-        "services",
-        "program",
-        "plan",
-        "insurance",
-        "public",
-        "national",
-        "world",
-        "american",
-        "international",
-        "affordable",
-        "human",
-        "department",
-        "ministry",
-        "protected",
-        "electronic",
-        "system",
-        "school",
-        "medicine",
-        "internal",
-        "cancer",
-        "institute",
-        "association",
-        "society",
-        "college",
-        "academy",
-        "foundation",
-        "heart",
-        "lung",
-        "kidney",
-        "liver",
-        "disease",
-        "control",
-        "centers",
-        "prevention",
-        "study",
-        "risk",
-        "score",
-        "trial",
-        "trials",
-        "new",
-        "current",
-        "recent",
-        "updated",
-        "which",
-        "what",
-        "any",
-        "each",
-        "every",
-    ]
-)
+_GENERIC = word_set("""
+emergency department intensive care unit critical outpatient inpatient urgent ambulatory acute local community
+teaching university nearby regional rural urban tertiary private public pain memory heart stroke wound sleep
+travel diabetes cancer dental eye medical surgical primary general family specialty specialist same another
+other different outside this that our their his her my your a an the hospital clinic center health care home
+nursing skilled facility rehabilitation rehab walk-in free mental behavioral county state city physical
+occupational speech therapy women's children's veterans va pediatric orthopedic cardiology neurology oncology
+dermatology network of and for in at on surgery imaging lab laboratory pharmacy mail order retail service
+services program plan insurance public national world american international affordable human department
+ministry protected electronic system school medicine internal cancer institute association society college
+academy foundation heart lung kidney liver disease control centers prevention study risk score trial trials new
+current recent updated which what any each every
+""")
 #: Function words of the lexicon that are also parts of names of places.
-_PLACE_WORDS = frozenset(
-    [
-        "new",
-        "old",
-        "north",
-        "south",
-        "west",
-        "east",
-        "general",
-        "county",
-        "city",
-        "community",
-        "medical",
-        "health",
-        "home",
-        "state",
-        "st",
-        "first",
-        "african",
-        "emergency",
-        "street",
-        "avenue",
-        "road",
-        "hospital",
-        "clinic",
-        "center",
-        "care",
-        "location",
-        "facility",
-        "service",
-        "services",
-    ]
-)
+_PLACE_WORDS = word_set("""
+new old north south west east general county city community medical health home state st first african emergency
+street avenue road hospital clinic center care location facility service services
+""")
 _KNOWN = (
     r"UCLA|UCSF|UCSD|UCI|USC|NYU(?:\s+Langone)?|UPMC|MGH|BWH|MSKCC|CHOP|OHSU|VUMC|UPenn|UNC|UVA|UIC|UMass|UTSW|UTMB|UAB|UW|BIDMC|CHLA|JHU|JHH|HUP|"
     r"Cedars?[- ]Sinai|Johns?\s+Hopkins|Mount\s+Sinai|Mt\.?\s+Sinai|MD\s+Anderson|Mass(?:achusetts)?\.?\s+General|Beth\s+Israel(?:\s+Deaconess)?|Brigham(?:\s+(?:and|&)\s+Women'?s)?|"
@@ -310,133 +139,30 @@ _KNOWN = (
 _KNOWN_RE = regex.compile(
     rf"(?<![\w-])(?:{_KNOWN})(?![\w])(?:'s)?(?:\s+(?:Med(?:ical)?|Health|Hospital|Clinic|Cent(?:er|re)|Ctr|Care|University|General|Langone|clinic|hospital|campus)\b\.?){{0,3}}"
 )
-_AMBIGUOUS = frozenset(
-    [
-        "rush",
-        "uw",
-        "mercy",
-        "jefferson",
-        "temple",
-        "cooper",
-        "advocate",
-        "banner",
-        "providence",
-        "grady",
-        "duke",
-        "rady",
-        "aurora",
-        "ascension",
-        "quest",
-        "swedish",
-        "sanford",
-        "usc",
-        "uva",
-        "uci",
-        "tenet",
-        "mayo",
-        "einstein",
-        "beaumont",
-        "spectrum",
-        "trinity",
-        "dignity",
-        "piedmont",
-        "stanford",
-        "emory",
-        "baylor",
-        "northwestern",
-        "sutter",
-        "yale",
-        "tufts",
-        "loyola",
-    ]
-)
+_AMBIGUOUS = word_set("""
+rush uw mercy jefferson temple cooper advocate banner providence grady duke rady aurora ascension quest swedish
+sanford usc uva uci tenet mayo einstein beaumont spectrum trinity dignity piedmont stanford emory baylor
+northwestern sutter yale tufts loyola
+""")
 _NOT_FACILITY = regex.compile(
     r"[\s-]+(?:score|criteria|classification|guidelines?|risk|scale|protocol|study|trial|model|study|equation|formula|stage|system\s+of|act|advantage)",
     regex.I,
 )
 _SPOT = frozenset(["at", "@"])
-_MOVES = frozenset(
-    [
-        "admitted",
-        "presented",
-        "presents",
-        "presenting",
-        "transferred",
-        "referred",
-        "transported",
-        "discharged",
-        "sent",
-        "taken",
-        "brought",
-        "airlifted",
-        "flown",
-        "went",
-        "came",
-        "drove",
-        "moved",
-        "relocated",
-        "returned",
-        "traveled",
-        "travelled",
-        "visit",
-        "trip",
-        "admit",
-        "transfer",
-        "direct",
-    ]
-)
-_STAYS = frozenset(
-    [
-        "live",
-        "lives",
-        "living",
-        "lived",
-        "resides",
-        "residing",
-        "resided",
-        "reside",
-        "born",
-        "raised",
-        "works",
-        "working",
-        "worked",
-        "treated",
-        "seen",
-        "diagnosed",
-        "hospitalized",
-        "hospitalised",
-        "evaluated",
-        "cared",
-        "based",
-        "located",
-        "native",
-        "resident",
-        "clinic",
-        "office",
-        "hospital",
-        "appointment",
-        "surgery",
-        "checkup",
-        "follow-up",
-        "patient",
-        "notes",
-        "note",
-        "records",
-        "record",
-        "report",
-        "results",
-        "letter",
-        "referral",
-        "consult",
-        "is",
-        "currently",
-    ]
-)
+_MOVES = word_set("""
+admitted presented presents presenting transferred referred transported discharged sent taken brought airlifted
+flown went came drove moved relocated returned traveled travelled visit trip admit transfer direct
+""")
+_STAYS = word_set("""
+live lives living lived resides residing resided reside born raised works working worked treated seen diagnosed
+hospitalized hospitalised evaluated cared based located native resident clinic office hospital appointment
+surgery checkup follow-up patient notes note records record report results letter referral consult is currently
+""")
 _VISITS = frozenset(["visited", "visits", "visiting", "attends", "attended", "attending"])
 _TOWARDS = frozenset(["to", "from", "into", "in"])
-_NEAR = frozenset(["in", "from", "of", "near", "outside", "around", "by"])
+_NEAR = word_set("in from of near outside around by")
 _ARTICLES = frozenset(["the", "our", "their", "downtown"])
-_CITY_PREPOSITIONS = frozenset(["in", "from", "near", "outside", "around", "of", "to", "our", "the", "downtown", "at"])
+_CITY_PREPOSITIONS = word_set("in from near outside around of to our the downtown at")
 _CITY_OFFICE = regex.compile(
     r"(?<![\w])((?:[A-Z][\w'.-]*\s+){1,3})(?:(?:downtown|main|north|south|east|west|central|satellite|outpatient|medical|pediatric|urgent\s+care|primary\s+care)\s+)?(?:clinic|office|hospital|campus|branch|location|practice|facility|site)\b"
 )
@@ -452,111 +178,28 @@ _ORG_BODY = regex.compile(r"[A-Z0-9][\w'&.-]*(?:,?\s+(?:(?:and|&|of|the)\s+)?[A-
 
 _SUFFIX_WORDS = frozenset(_SUFFIXES.lower().split("|"))
 _PLAIN_SUFFIX_WORDS = frozenset(_PLAIN_SUFFIX.lower().split("|"))
-_BARE_SUFFIX_FORMS = frozenset(["Street", "Avenue", "Boulevard", "Blvd", "Ave", "Lane", "Parkway", "Turnpike", "Road"])
-_ADDRESS_CUES = frozenset(
-    [
-        "address",
-        "addr",
-        "live",
-        "lives",
-        "living",
-        "reside",
-        "resides",
-        "residing",
-        "residence",
-        "located",
-        "mail",
-        "mailed",
-        "mailing",
-        "home",
-        "street",
-    ]
-)
+_BARE_SUFFIX_FORMS = word_set("Street Avenue Boulevard Blvd Ave Lane Parkway Turnpike Road")
+_ADDRESS_CUES = word_set("""
+address addr live lives living reside resides residing residence located mail mailed mailing home street
+""")
 _STATE_FORMS = frozenset(STATE_CODES.split("|")) | frozenset(w for name in STATE_NAMES.split("|") for w in name.split())
 _LOWER_STATE = re.compile(r",\s?[a-z]{2}\b")
 _ZIP_LIKE = re.compile(r"\b\d{5}(?:\s?-\s?\d{4})?\b|\bzip", re.I)
-_COUNTY_WORDS = frozenset(["county", "parish", "borough", "township", "twp", "town", "city", "village"])
-_OFFICE_WORDS = frozenset(
-    ["clinic", "office", "hospital", "campus", "branch", "location", "practice", "facility", "site"]
-)
-_WORK_WORDS = frozenset(
-    [
-        "employed",
-        "work",
-        "works",
-        "working",
-        "worked",
-        "employer",
-        "job",
-        "occupation",
-        "retired",
-        "laid",
-        "employee",
-        "sponsored",
-        "coverage",
-    ]
-)
-_COMPANY_FORMS = frozenset(
-    [
-        "Inc",
-        "LLC",
-        "L",
-        "Ltd",
-        "Corp",
-        "Corporation",
-        "Company",
-        "Co",
-        "PLC",
-        "LLP",
-        "PLLC",
-        "PC",
-        "P",
-        "PA",
-        "Group",
-        "Sons",
-        "Industries",
-        "Enterprises",
-        "Holdings",
-        "Partners",
-        "Logistics",
-        "Manufacturing",
-        "Construction",
-        "Trucking",
-        "Bank",
-        "Airlines",
-    ]
-)
-_HEAD_WORDS = frozenset(w.lower() for w in re.findall(r"[A-Za-z]{2,}", _HEAD)) | frozenset(
-    [
-        "hospitals",
-        "hospital",
-        "hosp",
-        "clinics",
-        "clinic",
-        "center",
-        "centre",
-        "centers",
-        "ctr",
-        "labs",
-        "lab",
-        "laboratory",
-        "laboratories",
-        "drugs",
-        "drug",
-        "orthopedics",
-        "orthopaedics",
-        "pediatrics",
-        "physicians",
-        "physician",
-        "services",
-        "rehab",
-        "rehabilitation",
-        "obgyn",
-        "ob",
-    ]
-)
-_KNOWN_WORDS = frozenset(w.lower() for w in re.findall(r"[A-Za-z]{2,}", _KNOWN)) | frozenset(
-    ["cedar", "cedars", "john", "johns", "massachusetts", "newyork", "new", "mt", "st", "fred", "hutchinson"]
+_COUNTY_WORDS = word_set("county parish borough township twp town city village")
+_OFFICE_WORDS = word_set("clinic office hospital campus branch location practice facility site")
+_WORK_WORDS = word_set("""
+employed work works working worked employer job occupation retired laid employee sponsored coverage
+""")
+_COMPANY_FORMS = word_set("""
+Inc LLC L Ltd Corp Corporation Company Co PLC LLP PLLC PC P PA Group Sons Industries Enterprises Holdings
+Partners Logistics Manufacturing Construction Trucking Bank Airlines
+""")
+_HEAD_WORDS = frozenset(w.lower() for w in re.findall(r"[A-Za-z]{2,}", _HEAD)) | word_set("""
+hospitals hospital hosp clinics clinic center centre centers ctr labs lab laboratory laboratories drugs drug
+orthopedics orthopaedics pediatrics physicians physician services rehab rehabilitation obgyn ob
+""")
+_KNOWN_WORDS = frozenset(w.lower() for w in re.findall(r"[A-Za-z]{2,}", _KNOWN)) | word_set(
+    "cedar cedars john johns massachusetts newyork new mt st fred hutchinson"
 )
 
 
@@ -621,9 +264,27 @@ def find(note: Note) -> list[Span]:
             if vague and not _place_words(text[start : match.end(1)]):
                 continue
             add(Span(start, match.end(), "EMPLOYER", 0.7, "company"))
+    for span in [s for s in found if s.type == "ADDRESS"]:
+        match = _AFTER_ADDRESS.match(text, span.end)
+        if match:
+            words = match[1].split()
+            for size in range(len(words), 0, -1):
+                name = " ".join(words[:size])
+                if is_city(name):
+                    add(
+                        Span(
+                            match.start(1),
+                            match.start(1) + len(match[1]) if size == len(words) else match.start(1) + len(name),
+                            "CITY",
+                            0.7,
+                            "city_after_street",
+                        )
+                    )
+                    break
     return _joined(text, found)
 
 
+_AFTER_ADDRESS = re.compile(r"\s{0,2},\s{0,2}([A-Z][\w'.]*(?:[ \n][A-Z][\w']*){0,2})")
 _FIRM = re.compile(r"\b(?:Inc|LLC|Ltd|Corp|PLC|LLP|Company|and Sons)\b")
 _PLACED = re.compile(r"(?:\bat|\bto|\bfrom|\bin|@|\bour|\bthe|\bof|\bby|\()\s*$", re.I)
 
@@ -705,7 +366,7 @@ def _place_at(text: str, words: list[str], run: list[Word], k: int, found: list[
 def _dose(value: str) -> bool:
     words = value.split()
     return (
-        any(flags(w) & (DRUG | MEDICAL) and not flags(w) & (FIRST | LAST | CITY) for w in words[1:-1])
+        any(flags(w) & DRUG and not flags(w) & (FIRST | LAST | CITY) for w in words[1:-1])
         or regex.match(
             r"\d+\s+(?:mg|mcg|ml|year|yo|y|day|week|month|units?|x|of|to|on|in|in|and|or|for|hours?|times|is|was)\b",
             value,
@@ -879,9 +540,7 @@ def _city_after(text: str, run: list[Word], k: int, found: list[Span]) -> None:
             name = text[run[k].start : run[k + size - 1].end]
             if is_city(name.replace("\n", " ")):
                 f = run[k].flags
-                if size == 1 and (
-                    (f & (WORD | STOP | MEDICAL | DRUG) and f & (STOP | MEDICAL | DRUG)) or _is_eponym(text, run[k])
-                ):
+                if size == 1 and ((f & (STOP | MEDICAL | DRUG | PAYER)) or _is_eponym(text, run[k])):
                     return
                 found.append(Span(run[k].start, run[k + size - 1].end, "CITY", 0.65, "city"))
                 return
@@ -912,7 +571,7 @@ def _cities(text: str, run: list[Word], found: list[Span]) -> None:
             f = run[k].flags
             if size == 1 and (
                 not f & CITY
-                or f & (WORD | STOP | MEDICAL | DRUG | STATE | EPONYM)
+                or f & (WORD | STOP | MEDICAL | DRUG | STATE | EPONYM | PAYER)
                 or _is_eponym(text, run[k])
                 or (run[k].upper and f & (FIRST | LAST))
             ):

@@ -8,7 +8,20 @@ from typing import Any
 
 import regex
 
-from medbill.deid.text.lexicon import DRUG, EPONYM, FIRST, LAST, MEDICAL, STATE_CODES, STATES, STOP, WORD, flags
+from medbill.deid.text.lexicon import (
+    DRUG,
+    EPONYM,
+    FIRST,
+    LAST,
+    MEDICAL,
+    STATE_CODES,
+    STATES,
+    STOP,
+    WORD,
+    flags,
+    word_list,
+    word_set,
+)
 from medbill.deid.text.note import Note
 from medbill.deid.text.span import Span
 from medbill.deid.text.view import View
@@ -71,35 +84,9 @@ virginia ginny|walter walt|william bill billy will willy liam|zachary zach""".re
 _NICK: dict[str, tuple[str, ...]] = {
     group.split()[0]: tuple(group.split()[1:]) for group in _NICKNAMES.split("|") if group.split()
 }
-_TITLE = frozenset(
-    [
-        "mr",
-        "mrs",
-        "ms",
-        "miss",
-        "dr",
-        "prof",
-        "md",
-        "do",
-        "rn",
-        "jr",
-        "sr",
-        "ii",
-        "iii",
-        "iv",
-        "np",
-        "pa",
-        "phd",
-        "the",
-        "of",
-        "and",
-        "at",
-        "for",
-        "inc",
-        "llc",
-        "ltd",
-    ]
-)
+_TITLE = word_set("""
+mr mrs ms miss dr prof md do rn jr sr ii iii iv np pa phd the of and at for inc llc ltd
+""")
 _JUNK = regex.compile(r"[\W_]+")
 _TOKEN = regex.compile(r"[^\W\d_][^\W_]*")
 _STREET_WORDS = {
@@ -108,20 +95,9 @@ _STREET_WORDS = {
     "suite": "ste", "north": "n", "south": "s", "east": "e", "west": "w", "saint": "st", "mount": "mt", "fort": "ft",
     "hospital": "hosp", "medical": "med", "center": "ctr",
 }  # fmt: skip
-_MONTHS = [
-    "january",
-    "february",
-    "march",
-    "april",
-    "may",
-    "june",
-    "july",
-    "august",
-    "september",
-    "october",
-    "november",
-    "december",
-]
+_MONTHS = word_list("""
+january february march april may june july august september october november december
+""")
 _CONFUSED = str.maketrans({"o": "0", "i": "1", "l": "1", "s": "5", "b": "8", "z": "2", "g": "9", "q": "9"})
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import regex
 
-from medbill.deid.text.lexicon import flags
+from medbill.deid.text.lexicon import flags, word_set
 from medbill.deid.text.scan import finditer
 
 _WORD = regex.compile(r"(?<![\w])[^\W\d_](?:[^\W_]|['\-](?=[^\W\d_]))*'?\.?")
@@ -62,46 +62,15 @@ def _opens_sentence(text: str, start: int) -> bool:
     k = start - 1
     while k >= 0 and text[k] in " \t\"'(":
         k -= 1
-    return k < 0 or text[k] in ".!?\n:;>|*"
+    if k >= 0 and text[k] == "\n":  # a line break opens a sentence only after a full stop, or with another one
+        while k >= 0 and text[k] in "\r\n \t":
+            k -= 1
+        return k < 0 or text[k] in ".!?:;>|*" or "\n" in text[k + 1 : start].replace("\n", "", 1)
+    return k < 0 or text[k] in ".!?:;>|*"
 
 
-TITLES = frozenset(
-    [
-        "dr",
-        "mr",
-        "mrs",
-        "ms",
-        "miss",
-        "prof",
-        "doctor",
-        "doc",
-        "nurse",
-        "rev",
-        "fr",
-        "sr",
-        "sra",
-        "dra",
-        "srta",
-        "sgt",
-        "capt",
-        "lt",
-        "col",
-        "maj",
-        "officer",
-        "judge",
-        "atty",
-        "attorney",
-        "hon",
-        "drs",
-        "mister",
-        "missus",
-        "madam",
-        "sir",
-        "dame",
-        "pastor",
-        "rabbi",
-        "imam",
-        "sister",
-    ]
-) - {"sr", "fr", "sister"}
-ABBREVIATED = frozenset(["st", "med", "ctr", "ft", "mt", "ste", "dr", "univ", "hosp", "jr", "sr"])
+TITLES = word_set("""
+dr mr mrs ms miss prof doctor doc nurse rev fr sr sra dra srta sgt capt lt col maj officer judge atty attorney
+hon drs mister missus madam sir dame pastor rabbi imam sister
+""") - {"sr", "fr", "sister"}
+ABBREVIATED = word_set("st med ctr ft mt ste dr univ hosp jr sr")
