@@ -229,6 +229,8 @@ def _last_first(text: str, run: list[Word], following: list[Word], found: list[S
     initial = middle is not None and len(middle.text) == 1
     known_last = bool(a & LAST) or not a & (WORD | CITY)
     surely = (b & FIRST and not b & WORD and known_last) or (b & FIRST and a & LAST and (not a & WORD or initial))
+    if b == 0 and a & LAST and not first.upper and len(first.text) > 3 and (initial or not a & (WORD | CITY)):
+        surely = True  # a first name that is on no list
     if not surely or (b & CITY and a & CITY):
         return
     while k > 0 and run[k - 1].text.lower() in _PARTICLE_WORDS:
@@ -323,11 +325,19 @@ def _name_at(text: str, run: list[Word], i: int) -> int:
         return i
     if f & (DRUG | MEDICAL | PAYER) and not (f & FIRST and i + 1 < n and _initial(run[i + 1])):
         return i
-    if f & MONTH and i + 1 < n and not run[i + 1].flags & LAST:
+    if f & MONTH and i + 1 < n and not run[i + 1].flags & LAST and not (_initial(run[i + 1]) and run[i + 1].dotted):
         return i
     weak = bool(f & WORD)
     strong_next = i + 1 < n and _sure_surname(text, run[i + 1])
-    first = bool(f & FIRST) and (not f & STOP or (strong_next and word.text.lower() in _VERB_NAMES))
+    verb = word.text.lower() in _VERB_NAMES
+    if verb and i + 1 < n and not strong_next:
+        nxt = run[i + 1]
+        if _initial(nxt) and nxt.dotted:  # "May T.", "Will M. Sokolov"
+            return i + 3 if i + 2 < n and _sure_surname(text, run[i + 2]) else i + 2
+        strong_next = nxt.flags == 0 and not nxt.upper and len(nxt.text) > 4
+    first = bool(f & FIRST) and (not f & STOP or (strong_next and verb))
+    if f == 0 and not word.upper and len(word.text) > 3 and i + 1 < n and _initial(run[i + 1]) and run[i + 1].dotted:
+        return i + 3 if i + 2 < n and _sure_surname(text, run[i + 2]) else i + 2
     if f == 0 and strong_next and len(word.text) > 2:  # a first name that is on no list
         return i + 2
     j = i + 1
@@ -342,8 +352,18 @@ def _name_at(text: str, run: list[Word], i: int) -> int:
         g = nxt.flags
         surname = bool(g & LAST) and not g & (STOP | DRUG | PAYER) and not (g & MEDICAL and not g & LAST)
         unknown = not g & (WORD | STOP | DRUG | MEDICAL | PAYER | STATE) and (not nxt.upper or g == 0)
+        # a word after a name that is surely one: "Wendell Delacroix", not "Mercy Hospital"
+        trailing = (
+            not weak
+            and not nxt.upper
+            and not word.first
+            and g & WORD
+            and not g & (STOP | DRUG | MEDICAL | PAYER | STATE | CITY)
+            and nxt.text.lower() not in _NO_SURNAMES
+        )
         if (
-            (surname and (not weak or not g & WORD or initials))
+            trailing
+            or (surname and (not weak or not g & WORD or initials))
             or (unknown and not weak)
             or (surname and weak and g & WORD and not word.first and not (word.upper and nxt.upper))
         ):
@@ -369,13 +389,19 @@ def _name_at(text: str, run: list[Word], i: int) -> int:
         return i
     if first and not weak and not f & (CITY | STATE | EPONYM) and not word.upper:
         return i + 1
-    if first and not weak and not f & (CITY | STATE | EPONYM) and word.upper and n <= 3:
+    if first and not weak and not f & (CITY | STATE | EPONYM) and word.upper and (n <= 3 or len(word.text) > 4):
         return i + 1
     if f & LAST and not f & (WORD | CITY | STATE | EPONYM | STOP) and not word.upper and len(word.text) > 2:
         return i + 1
     return i
 
 
+_NO_SURNAMES = word_set("""
+general memorial university institute foundation cancer heart health children's childrens clinic's score study scale index
+criteria syndrome disease sign test reflex protocol method procedure class type stage grade insurance plan company trust
+bank pharmacy drug drugs lab labs laboratory imaging surgery surgical dental vision eye care street avenue road campus
+building tower hall house school college elementary high middle church temple
+""")
 _VERB_NAMES = frozenset(("will", "may"))
 
 

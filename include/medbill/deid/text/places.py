@@ -46,11 +46,9 @@ _SUFFIXES = (
 _PLAIN_SUFFIX = (
     "Street|St|Avenue|Ave|Boulevard|Blvd|Road|Rd|Lane|Ln|Drive|Dr|Court|Ct|Highway|Hwy|Parkway|Pkwy|Terrace|Turnpike"
 )
-_UNIT = (
-    r"(?:,?\s*(?i:Apt|Apartment|Suite|Ste|Unit|Room|Rm|Bldg|Building|Floor|Fl|Lot|No|\#)\.?\s*\#?\s?[A-Z0-9-]{1,6}\b)?"
-)
+_UNIT = r"(?:,?\s*(?i:Apt|Apartment|Suite|Ste|Unit|Room|Rm|Bldg|Building|Floor|Fl|Lot|No|\#)\.?\s*\#?\s?(?:[A-Z0-9-]|l){1,6}\b)?"
 _STREET = regex.compile(
-    rf"(?<![\w$./-])(?=[lIO]{{0,2}}\d)[\dlIO]{{1,6}}[A-Z]?(?:-\d+)?(?:\s+1/2)?\s+(?:(?:N|S|E|W|NE|NW|SE|SW|North|South|East|West)\.?\s+)?"
+    rf"(?<![\w$./-])(?=[lIO]{{0,2}}\d)[\dlIOS]{{1,6}}[A-Z]?(?:-\d+)?(?:\s+1/2)?\s+(?:(?:N|S|E|W|NE|NW|SE|SW|North|South|East|West)\.?\s+)?"
     rf"(?:(?:[A-Z0-9][\w'.-]*|St\.)\s+){{1,4}}?(?:{_SUFFIXES}|{_SUFFIXES.upper()})\b\.?(?:\s+(?:N|S|E|W|NE|NW|SE|SW)\b\.?)?{_UNIT}"
 )
 _STREET_ANY = regex.compile(
@@ -73,7 +71,7 @@ _MILITARY = regex.compile(
     r"\b(?:USNS|USS|USNV|USCGC)\s+[A-Z]\w+|\b(?:FPO|APO|DPO)\s*,?\s*(?:AA|AE|AP)\b(?:\s+\d{5}(?:-\d{4})?)?"
 )
 _ZIP = regex.compile(
-    rf"\b(?:{STATE_CODES}|{STATE_NAMES})\.?,?\s+(\d{{5}}(?:\s?-\s?\d{{4}})?)(?![\w-])|"
+    rf"\b(?:{STATE_CODES}|{STATE_NAMES})\.?,?\s+(\d{{5}}(?:\s?-\s?[\dlO]{{4}})?)(?![\w-])|"
     r"\bzip(?:\s*codes?)?\s*(?:\+\s?4)?(?:[\s:=#]|\b(?:is|of|code)\b){1,5}(\d{5}(?:-\d{4})?|\d{3}(?:xx|\*\*)?)(?![\w-])|"
     r"(?<![\w.-])(\d{5}-\d{4})(?![\w-])",
     regex.I,
