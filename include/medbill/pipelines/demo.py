@@ -59,9 +59,16 @@ def run(
     for dag in DAGS:
         airflow.unpause(dag)
 
+    told: set[TaskState] = set()
+
     def tell(task: TaskState) -> None:
-        if task.state in ("running", "success", "failed", "skipped", "up_for_retry", "upstream_failed"):
-            say(f"{task.dag_id}.{task.task_id}: {task.state}")
+        if (
+            task.state in ("running", "success", "failed", "skipped", "up_for_retry", "upstream_failed")
+            and task not in told
+        ):
+            told.add(task)
+            of_map = f"[{task.map_index}]" if task.map_index >= 0 else ""
+            say(f"{task.dag_id}.{task.task_id}{of_map}: {task.state}")
 
     # claims before remittances, so that every payment finds its claim at once
     for dag in ("extract_drchrono", "receive_remittances"):
@@ -84,10 +91,11 @@ def summary(settings: Settings) -> list[str]:
     lines: list[str] = []
     for practice in settings.practices():
         with db.transaction(engine) as connection:
-            lines += _of_practice(connection, practice.id)
+            found = _of_practice(connection, practice.id)
         reports = sorted((settings.reports / practice.id / "denials").glob("*/*.html"))
-        if lines and reports:
-            lines.append(f"{'denial report':<18} {reports[-1]}")
+        if found and reports:
+            found.append(f"{'denial report':<18} {reports[-1]}")
+        lines += found
     return lines or ["nothing was read: the inbox is empty"]
 
 
