@@ -40,7 +40,7 @@ from medbill.stack.supervisor import Supervisor
 commands = {"steady": "import time; time.sleep(300)", "broken": "raise SystemExit(3)"}
 chosen = sys.argv[2:]
 services = [Service(name, (sys.executable, "-c", commands[name])) for name in chosen]
-Supervisor(Home(Path(sys.argv[1])), services, dict(os.environ)).run()
+Supervisor(Home(Path(sys.argv[1])), services, dict(os.environ), longest_wait=1.0).run()
 """
 
 

@@ -43,8 +43,10 @@ class _Watched:
 class Supervisor:
     """Runs services until SIGTERM or SIGINT; its state is in run.json of the home."""
 
-    def __init__(self, home: Home, services: list[Service], env: Mapping[str, str]) -> None:
+    def __init__(self, home: Home, services: list[Service], env: Mapping[str, str], longest_wait: float = 30.0) -> None:
+        """longest_wait: seconds between a death and the next start, at most; the wait doubles with each death."""
         self._home = home
+        self._longest_wait = longest_wait
         self._env = env
         self._watched = [_Watched(s) for s in services]
         self._stop = threading.Event()
@@ -90,7 +92,7 @@ class Supervisor:
             watched.deaths.append(now)
             often = len(watched.deaths) == RESTARTS and now - watched.deaths[0] < WINDOW_SECONDS
             watched.given_up = often
-            watched.next_start = now + min(30.0, 2.0 ** len(watched.deaths) - 1)
+            watched.next_start = now + min(self._longest_wait, 2.0 ** len(watched.deaths) - 1)
             self._say(f"{watched.service.name}: exited with {code}, {'given up' if often else 'restarting'}")
             return True
         if now < watched.next_start:
