@@ -180,10 +180,9 @@ def apply(practice: _Practice = None, as_json: _AsJson = False) -> None:
     from medbill.pipelines.context import Context
 
     ctx = Context.open()
-    names = [practice] if practice else [p.id for p in ctx.settings.practices()]
+    chosen = [ctx.settings.practice(practice)] if practice else ctx.settings.practices()
     failed = False
-    for name in names:
-        platform = ctx.settings.practice(name).platform
+    for name, platform in [(p.id, p.platform) for p in chosen if p.platform is not None]:
         with connections.client(ctx, name, connections.from_env(platform, name)) as writer:
             done = pipeline.apply(ctx, name, writer)
         failed = failed or done.failed > 0
