@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -118,15 +119,20 @@ def column(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
     return decimals(whole, valid, kind) if pa.types.is_decimal(kind) else int32(whole, valid)
 
 
+@cache
+def _fields(schema: pa.Schema) -> list[tuple[str, pa.DataType, str]]:
+    return [(item.name, item.type, str(item.type)) for item in schema]
+
+
 def table(schema: pa.Schema, filled: Mapping[str, pa.Array | None], rows: int) -> pa.Table:
     """A table of the schema; columns that are not filled are null."""
-    empty: dict[pa.DataType, pa.Array] = {}
+    empty: dict[str, pa.Array] = {}
     arrays = []
-    for item in schema:
-        array = filled.get(item.name)
+    for name, kind, key in _fields(schema):
+        array = filled.get(name)
         if array is None:
-            if item.type not in empty:
-                empty[item.type] = pa.nulls(rows, item.type)
-            array = empty[item.type]
+            if key not in empty:
+                empty[key] = pa.nulls(rows, kind)
+            array = empty[key]
         arrays.append(array)
     return pa.Table.from_arrays(arrays, schema=schema)

@@ -24,8 +24,8 @@ class Procedures:
 
     def __init__(self, section: Section, lines: Ints) -> None:
         paid, submitted = section.elements(lines, 1), section.elements(lines, 6)
-        self.paid_rows = np.flatnonzero(section.end[paid] > section.start[paid])
-        self.submitted_rows = np.flatnonzero(section.end[submitted] > section.start[submitted])
+        self.paid_rows = (section.end[paid] > section.start[paid]).nonzero()[0]
+        self.submitted_rows = (section.end[submitted] > section.start[submitted]).nonzero()[0]
         elements = np.concatenate((paid[self.paid_rows], submitted[self.submitted_rows]))
         self._place = np.arange(len(elements))
         if len(self.submitted_rows):
@@ -48,7 +48,7 @@ class Procedures:
         letter = ((third | 0x20) - ord("a") < 26) | (third - ord("0") < 10)
         odd = np.flatnonzero((np.bincount(owner, minlength=len(starts)) == 0) & (ends - starts > 3) & ~letter)
         if len(odd):
-            extra = [np.flatnonzero(octets[starts[i] : ends[i]] == third[i]) + starts[i] for i in odd]
+            extra = [(octets[starts[i] : ends[i]] == third[i]).nonzero()[0] + starts[i] for i in odd]
             marks = np.sort(np.concatenate((marks, *extra)))
             owner = np.searchsorted(starts, marks, "right") - 1
             lines = np.empty(len(starts), np.int64)
@@ -98,7 +98,7 @@ class Procedures:
 
     def _modifiers(self, composites: I64, rows: I64) -> tuple[I64, npt.NDArray[np.int32]]:
         """Pieces 3 to 6 that are not empty, and where each line's begin."""
-        some = np.flatnonzero(self._pieces[composites] > 2)
+        some = (self._pieces[composites] > 2).nonzero()[0]
         numbers = np.arange(2, 6)
         pieces = self._first[composites[some]][:, None] + numbers
         there = self._pieces[composites[some]][:, None] > numbers

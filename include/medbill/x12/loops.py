@@ -149,7 +149,7 @@ class Loops:
         """Openers, and for any segment the last one before it."""
         code = _within(self.section, self.spans)
         opens = _OPENS.take(code)
-        opener = np.flatnonzero(opens)
+        opener = opens.nonzero()[0]
         kind = code[opener]
         is_claim, is_line = kind == _CLP, kind == _SVC
         # a line belongs to a claim only where the last opener that is no line is a claim
@@ -178,7 +178,7 @@ class Loops:
     def _qualify(self) -> None:
         """Fill the slots of all loops, then ask for the elements of every column."""
         section = self.section
-        rows = np.flatnonzero(_QUALIFIED.take(self.code))
+        rows = (_QUALIFIED.take(self.code)).nonzero()[0]
         first = section.first[rows]
         length = section.end[first + 1] - section.start[first]
         keys = section.head[rows] & FIRST.take(length, mode="clip")
@@ -216,7 +216,7 @@ class Loops:
     def _adjust(self) -> None:
         """One row per CAS triplet that is not empty."""
         section = self.section
-        cas = np.flatnonzero(self.code == _CAS)
+        cas = (self.code == _CAS).nonzero()[0]
         outside = self._region.take(self._opener[cas], mode="wrap") == OUTSIDE
         if outside.any():
             for segment in cas[outside].tolist():
@@ -249,7 +249,7 @@ class Loops:
     def _remark(self) -> None:
         """Remark codes of claims (MIA, MOA) and of lines (LQ)."""
         section = self.section
-        rows = np.flatnonzero((self.code == _MIA) | (self.code == _MOA))
+        rows = ((self.code == _MIA) | (self.code == _MOA)).nonzero()[0]
         rows = rows[self._region[self._opener[rows]] == CLAIM]
         numbers = np.where((self.code[rows] == _MIA)[:, None], columns.MIA_REMARKS, columns.MOA_REMARKS)
         elements = section.elements(rows[:, None], numbers)
@@ -259,7 +259,7 @@ class Loops:
             self._text.add(elements[there]),
             arrays.offsets(np.bincount(parents, minlength=self.claims)),
         )
-        rows = np.flatnonzero(self.code == _LQ)
+        rows = (self.code == _LQ).nonzero()[0]
         rows = rows[self._region[self._opener[rows]] == LINE]
         qualifier, elements = section.elements(rows, 1), section.elements(rows, 2)
         there = section.end[elements] > section.start[elements]
@@ -282,7 +282,7 @@ class Loops:
     def _balance(self) -> None:
         """Line: SVC02 - CAS = SVC03. Claim: CLP03 - CAS of the claim and its lines = CLP04."""
         amount, known = self._cents[self._adj[2]], self._has_cents[self._adj[2]]
-        lines = np.flatnonzero(self.at_line)
+        lines = self.at_line.nonzero()[0]
         line_sum, line_ok = _sums(amount[lines], known[lines], self.adj_line[lines], self.lines)
         claim_sum, claim_ok = _sums(amount, known, self.adj_claim, self.claims)
         charge, charge_ok = self._amount(self.of_line, "charge")
@@ -326,9 +326,9 @@ class Loops:
     # --- problems -------------------------------------------------------------------------------------------------
 
     def _check(self) -> None:
-        for line in np.flatnonzero(~self._line_balanced & self._line_known).tolist():
+        for line in (~self._line_balanced & self._line_known).nonzero()[0].tolist():
             self._at_line(line, "LINE_UNBALANCED", "error", "SVC02 less the line's adjustments is not SVC03")
-        for claim in np.flatnonzero(~self._claim_rule & self._claim_known).tolist():
+        for claim in (~self._claim_rule & self._claim_known).nonzero()[0].tolist():
             self._at_claim(claim, "CLAIM_UNBALANCED", "error", "CLP03 less all adjustments of the claim is not CLP04")
         self._check_columns()
         self._check_adjustments()
@@ -336,7 +336,7 @@ class Loops:
             message = "SVC01 or SVC06 uses another component separator than ISA16 declares; it was read all the same"
             self._at_line(line, "COMPONENT_SEPARATOR", "warning", message)
         inside = np.zeros(self.section.size, np.bool_)
-        unknown = np.flatnonzero(self.section.code == 0)
+        unknown = (self.section.code == 0).nonzero()[0]
         for span in self.spans if len(unknown) else ():
             inside[span.start : span.end] = True
         for segment in unknown[inside[unknown]].tolist():
@@ -359,13 +359,13 @@ class Loops:
                     use = matrix.uses.get(column.name)
                     if use is None or not (any_bad or column.required):
                         continue
-                    for row in np.flatnonzero(bad[use.at]).tolist():
+                    for row in (bad[use.at]).nonzero()[0].tolist():
                         report(row, *_unreadable(has is self._has_day, column), segment=int(use.segments[row]))
                     if column.required:
-                        for row in np.flatnonzero(~has[use.at] & ~bad[use.at]).tolist():
+                        for row in (~has[use.at] & ~bad[use.at]).nonzero()[0].tolist():
                             report(row, "AMOUNT_MISSING", "error", f"{column.label} is empty")
         ids = self.section.elements(self.claim_segments, 1)
-        for row in np.flatnonzero(self.section.end[ids] == self.section.start[ids]).tolist():
+        for row in (self.section.end[ids] == self.section.start[ids]).nonzero()[0].tolist():
             self._at_claim(row, "CLAIM_ID_MISSING", "error", "CLP01 is empty")
 
     def _check_adjustments(self) -> None:
@@ -373,24 +373,24 @@ class Loops:
         start = section.start[self._reason]
         length = section.end[self._reason] - start
         known = carc_lookup()(section.eight(start) & FIRST.take(length, mode="clip")) > 0
-        for row in np.flatnonzero(~known).tolist():
+        for row in (~known).nonzero()[0].tolist():
             self._unknown(row, int(length[row]), "UNKNOWN_CARC", "claim adjustment reason code")
         # the group is all that stands between the id and the reason, so the segment's first bytes tell
         group = (section.head[self.adj_segments] >> np.uint64(32)) & FIRST[3]
         known = group_lookup(section.delimiters.element)(group) > 0
-        for row in np.flatnonzero(~known).tolist():
+        for row in (~known).nonzero()[0].tolist():
             at = self._group[row]
             text = section.buffer[section.start[at] : section.end[at]]
             if text.decode("utf-8", "replace") not in GROUP_CODES:
                 self._unknown(row, len(text), "UNKNOWN_GROUP_CODE", "claim adjustment group code")
         amount, quantity = self._adj[2], self._adj[3]
-        for row in np.flatnonzero(~self._has_cents[amount]).tolist():
+        for row in (~self._has_cents[amount]).nonzero()[0].tolist():
             if self._bad_cents[amount][row]:
                 message = "the adjustment's amount is no exact number of cents"
                 self._at_adjustment(row, "AMOUNT_UNREADABLE", "error", message)
             else:
                 self._at_adjustment(row, "AMOUNT_MISSING", "error", "the adjustment has no amount")
-        for row in np.flatnonzero(self._bad_count[quantity]).tolist() if quantity else ():
+        for row in (self._bad_count[quantity]).nonzero()[0].tolist() if quantity else ():
             self._at_adjustment(row, "QUANTITY_UNREADABLE", "warning", "the adjustment's quantity is no number")
 
     def _unknown(self, row: int, length: int, code: str, what: str) -> None:

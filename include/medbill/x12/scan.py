@@ -69,8 +69,8 @@ class Section:
             if np.min(block) <= _BLANK:
                 loose_ends = loose_ends or bool((mask & (octets[at - 1 : end - 1] <= _BLANK)).any())
                 loose_starts = loose_starts or bool((ends & (octets[at + 1 : end + 1] <= _BLANK)).any())
-            positions = np.flatnonzero(mask)
-            lasts.append(np.flatnonzero(block.take(positions) == terminator) + n)
+            positions = mask.nonzero()[0]
+            lasts.append((block.take(positions) == terminator).nonzero()[0] + n)
             found.append(positions)
             n += len(positions)
         self.start, self.end = np.empty(n + 1, np.int32), np.empty(n + 1, np.int32)
@@ -135,7 +135,7 @@ class Section:
         """Where in the buffer this byte stands."""
         octets = self.octets
         parts = [
-            np.flatnonzero(octets[at : min(at + _BLOCK, len(octets) - PAD)] == byte) + at
+            (octets[at : min(at + _BLOCK, len(octets) - PAD)] == byte).nonzero()[0] + at
             for at in range(PAD, len(octets) - PAD, _BLOCK)
         ]
         return np.concatenate((np.zeros(0, np.int64), *parts))

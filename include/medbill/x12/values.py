@@ -26,6 +26,7 @@ LIMIT = 10**13
 _NUMBER = re.compile(rb"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)")
 
 
+@cache
 def _u64(value: int) -> np.uint64:
     return np.uint64(value % 2**64)
 
@@ -106,7 +107,7 @@ def _plain(section: Section, elements: npt.NDArray[Any], scale: int, result: I64
         np.multiply(value.view(np.int64), 10**scale, out=result)
     np.greater(length, 0, out=there)
     np.logical_and(digits, length <= 8, out=good)
-    rest = np.flatnonzero(there > good)
+    rest = (there > good).nonzero()[0]
     if len(rest):
         _signed(section, elements[rest], rest, scale, result, good)
     good &= there
@@ -170,7 +171,7 @@ def _longer(section: Section, elements: npt.NDArray[Any], rows: I64, scale: int,
         done |= taken
         result[rows[taken]] = np.where(negative, -1, 1)[taken] * (whole[taken] * _u64(factor)).view(np.int64)
     good[rows[done]] = True
-    for i in np.flatnonzero(~done):
+    for i in (~done).nonzero()[0]:
         one = parse_one(section.buffer[start[i] : end[i]], scale)
         good[rows[i]] = one is not None
         result[rows[i]] = one or 0
@@ -211,7 +212,7 @@ def dates(section: Section, elements: npt.NDArray[Any]) -> tuple[npt.NDArray[np.
     result += np.int32(_CALENDAR_BEGINS)
     good &= usual & (offset != _NO_DAY)
     there = length > 0
-    for row in np.flatnonzero(there > good).tolist():
+    for row in (there > good).nonzero()[0].tolist():
         one = parse_date(section.buffer[start[row] : start[row] + length[row]])
         if one is not None:
             good[row], result[row] = True, one.toordinal() - datetime.date(1970, 1, 1).toordinal()
