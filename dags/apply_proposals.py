@@ -11,7 +11,7 @@ from airflow.sdk import CronTriggerTimetable, dag, task
 
 from common import run
 from common.assets import PROPOSALS, WRITE_BACKS
-from common.defaults import DEFAULTS
+from common.defaults import DEFAULTS, LATE
 
 
 @dag(
@@ -21,6 +21,7 @@ from common.defaults import DEFAULTS
     max_active_runs=1,
     dagrun_timeout=timedelta(hours=1),
     default_args=DEFAULTS,
+    deadline=LATE,
     description="Write approved proposals back to the billing platform",
     doc_md=__doc__,
     tags=["proposals", "write-back"],

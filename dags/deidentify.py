@@ -11,7 +11,7 @@ from airflow.sdk import AssetAny, dag, task
 
 from common import run
 from common.assets import CLAIMS, LANDED_CLAIMS, LANDED_REMITTANCES, REMITTANCES
-from common.defaults import DEFAULTS
+from common.defaults import DEFAULTS, LATE
 
 
 @dag(
@@ -21,6 +21,7 @@ from common.defaults import DEFAULTS
     max_active_runs=1,
     dagrun_timeout=timedelta(hours=4),
     default_args=DEFAULTS,
+    deadline=LATE,
     description="De-identify landed partitions, gate 2, publish",
     doc_md=__doc__,
     tags=["claims", "remittances", "de-identification"],

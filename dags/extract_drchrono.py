@@ -11,7 +11,7 @@ from airflow.sdk import CronTriggerTimetable, dag, task
 
 from common import run
 from common.assets import LANDED_CLAIMS, PLATFORM_CLAIMS
-from common.defaults import DEFAULTS
+from common.defaults import DEFAULTS, LATE
 
 
 @dag(
@@ -21,6 +21,7 @@ from common.defaults import DEFAULTS
     max_active_runs=1,
     dagrun_timeout=timedelta(hours=2),
     default_args=DEFAULTS,
+    deadline=LATE,
     description="Billed claims of DrChrono practices into the landing zone",
     doc_md=__doc__,
     tags=["extract", "claims"],

@@ -11,7 +11,7 @@ from airflow.sdk import AssetOrTimeSchedule, CronDataIntervalTimetable, dag, tas
 
 from common import run
 from common.assets import CLAIMS, POSTINGS, PROPOSALS, REMITTANCES
-from common.defaults import DEFAULTS
+from common.defaults import DEFAULTS, LATE
 
 
 @dag(
@@ -23,6 +23,7 @@ from common.defaults import DEFAULTS
     max_active_runs=2,
     dagrun_timeout=timedelta(hours=4),
     default_args=DEFAULTS,
+    deadline=LATE,
     description="Match remittances to claims and propose postings",
     doc_md=__doc__,
     tags=["remittances", "proposals"],

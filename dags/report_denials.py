@@ -9,7 +9,7 @@ import pendulum
 from airflow.sdk import AssetOrTimeSchedule, CronTriggerTimetable, dag, task
 
 from common.assets import DENIAL_REPORT, DENIALS, REMITTANCES
-from common.defaults import DEFAULTS
+from common.defaults import DEFAULTS, LATE
 
 
 @dag(
@@ -19,6 +19,7 @@ from common.defaults import DEFAULTS
     max_active_runs=1,
     dagrun_timeout=timedelta(hours=1),
     default_args=DEFAULTS,
+    deadline=LATE,
     description="Denial root-cause report of the last 90 days",
     doc_md=__doc__,
     tags=["denials", "reports"],

@@ -10,7 +10,7 @@ from airflow.sdk import AssetOrTimeSchedule, CronDataIntervalTimetable, dag, tas
 
 from common import run
 from common.assets import DENIALS, POSTINGS, PROPOSALS, REMITTANCES
-from common.defaults import DEFAULTS
+from common.defaults import DEFAULTS, LATE
 
 
 @dag(
@@ -20,6 +20,7 @@ from common.defaults import DEFAULTS
     max_active_runs=2,
     dagrun_timeout=timedelta(hours=4),
     default_args=DEFAULTS,
+    deadline=LATE,
     description="Classify and rank denials, propose follow-ups",
     doc_md=__doc__,
     tags=["denials", "proposals"],

@@ -1,6 +1,8 @@
-"""Task defaults of every DAG: who owns it, how often it retries, when it gives up."""
+"""Defaults of every DAG: who owns its tasks, how often they retry, when they give up, when a run counts as late."""
 
 from datetime import timedelta
+
+from airflow.sdk import AsyncCallback, DeadlineAlert, DeadlineReference
 
 DEFAULTS = {
     "owner": "medbill",
@@ -10,3 +12,10 @@ DEFAULTS = {
     "max_retry_delay": timedelta(minutes=10),
     "execution_timeout": timedelta(minutes=30),
 }
+
+#: A run that has not ended two hours after it was queued is told to the ledger and the triggerer's log.
+LATE = DeadlineAlert(
+    reference=DeadlineReference.DAGRUN_QUEUED_AT,
+    interval=timedelta(hours=2),
+    callback=AsyncCallback("medbill_plugin.deadline.late"),
+)

@@ -49,6 +49,7 @@ def facts(dag):
     return {
         "doc": dag.doc_md, "description": dag.description, "tags": sorted(dag.tags), "catchup": dag.catchup,
         "max_active_runs": dag.max_active_runs, "timeout": seconds(dag.dagrun_timeout), "start": str(dag.start_date),
+        "late": [d.callback.path for d in dag.deadline or []],
         "file": dag.fileloc,
         "tasks": {
             t.task_id: {
@@ -125,6 +126,7 @@ def test_every_dag_says_what_it_is_and_bounds_itself(bag: dict[str, Any]) -> Non
         assert 1 <= dag["max_active_runs"] <= 4, f"{name}: max_active_runs on purpose"
         assert dag["timeout"], f"{name}: dagrun_timeout"
         assert dag["start"] != "None", f"{name}: start_date"
+        assert dag["late"] == ["medbill_plugin.deadline.late"], f"{name}: deadline alert"
 
 
 def test_every_task_has_an_owner_retries_with_backoff_and_a_timeout(bag: dict[str, Any]) -> None:
