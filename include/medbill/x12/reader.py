@@ -124,7 +124,7 @@ class _Batch:
 
 @dataclass(frozen=True)
 class _Piece:
-    """Whole segments, the unfinished one after them, what follows these interchanges, whether the two are complete.
+    """Whole segments, the unfinished one after them, what follows, and whether that is no part of these interchanges.
 
     mended: the file's last segment, an IEA, was taken as whole although its terminator is missing.
     """
@@ -175,6 +175,7 @@ class Reader:
         self._open: _Transaction | None = None
         self._foreign = False
         self._batch = _Batch()
+        self._window = 2 * self._chunk  # how far to scan at once
         yield from self._fill(self._sections(what))
         if not self._transactions:
             self._batch.note("NO_REMITTANCE", "warning", f"file {self._file + 1}", "the file holds no 835 transaction")
@@ -253,32 +254,38 @@ class Reader:
     def _delimited(self, feed: Feed, current: Delimiters) -> Iterator[_Work]:
         """Interchanges with the same delimiters, section by section, until other delimiters, other text or the end."""
         while True:
-            piece = _cut(feed, current, len(feed.data))
+            piece = _cut(feed, current, self._window, None)
             if _may_hold_other(piece.section, piece.rest):
                 limit = delimiters.next_other(feed.data, current)
                 if limit is not None:
-                    piece = _cut(feed, current, limit)
+                    piece = _cut(feed, current, self._window, limit)
+            section, rest, after, closed = piece.section, piece.rest, piece.after, piece.closed
             if piece.mended:
                 place = f"file {self._file + 1}, interchange {self._interchanges}"
                 self._batch.note("TERMINATOR_MISSING", "info", place, "the last segment (IEA) has no terminator")
-            section, rest, after, closed = piece.section, piece.rest, piece.after, piece.closed
             del piece
-            foreign_text = _text_after_interchange(section, rest if closed else b"")
-            if foreign_text is not None:
-                after, rest, closed = section.rest(foreign_text) + rest + after, b"", True
-            size = section.size if foreign_text is None else foreign_text
+            text = _text_after_interchange(section, rest if closed else b"")
+            if text is not None:
+                # where text is between interchanges there may be more of it: do not scan far only to stop there again
+                self._window = min(self._window, 4 * section.position(text))
+                after, rest, closed = section.rest(text) + rest + after, b"", True
+            size = section.size if text is None else text
             if not closed:
                 size = self._boundary(section)
-                if not size:
-                    feed.more(len(feed.data) + self._chunk)  # a claim longer than what was read: double it
+                if not size:  # a claim longer than what was read: double it
+                    self._window = max(self._window, 2 * len(feed.data))
+                    if len(feed.data) < self._window:
+                        feed.more(self._window - len(feed.data))
                     continue
-            partial = bool(rest.strip(_BLANK))
-            feed.data = after if closed else section.rest(size) + rest
-            yield self._prepare(section, size, closed, partial and closed, feed.ended and not feed.data)
+            partial = closed and bool(rest.strip(_BLANK))
+            feed.data = after if closed else section.rest(size) + rest + after
+            yield self._prepare(section, size, closed, partial, feed.ended and not feed.data)
             if closed:
                 return
             del section
-            feed.more(self._chunk)
+            self._window = min(4 * self._window, max(self._window, 2 * self._chunk))
+            if len(feed.data) < self._chunk:
+                feed.more(self._chunk)
 
     def _boundary(self, section: Section) -> int:
         """The last segment before which a section may end, 0 where there is none."""
@@ -669,9 +676,12 @@ def _rows(name: str, rows: list[dict[str, Any]]) -> pa.Table:
     return arrays.table(schema, filled, len(rows))
 
 
-def _cut(feed: Feed, current: Delimiters, limit: int) -> _Piece:
-    closed = limit < len(feed.data) or feed.ended
-    body, after = (feed.data[:limit], feed.data[limit:]) if limit < len(feed.data) else (feed.data, b"")
+def _cut(feed: Feed, current: Delimiters, window: int, limit: int | None) -> _Piece:
+    """What of the feed's first `window` bytes can be read now. limit: where other interchanges begin."""
+    end = len(feed.data) if limit is None else limit
+    closed = end <= window and (limit is not None or feed.ended)
+    end = min(end, window)
+    body, after = (feed.data[:end], feed.data[end:]) if end < len(feed.data) else (feed.data, b"")
     terminator = bytes([current.terminator])
     cut = body.rfind(terminator) + 1
     rest = body[cut:]
