@@ -312,6 +312,8 @@ class Loops:
 
     def at(self, segment: int) -> tuple[int, int]:
         """Claim and line (ordinals in the section) the segment is in, -1 for none."""
+        if segment < 0:
+            return -1, -1
         opener = self._opener[segment]
         region = self._region[opener]
         return (

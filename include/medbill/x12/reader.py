@@ -354,7 +354,7 @@ class Reader:
                 if work.partial and p is parts[-1]:
                     message += ", and a last segment that is cut off was not read"
                 place = self._place(p, p.end - 1, work.first_claim + claim if claim >= 0 else None, loops.number(line))
-                work.batch.note("TRUNCATED", "error", place, message, p.end, t.index)
+                work.batch.note("TRUNCATED", "error", place, message, p.end - 1, t.index)
             if p.ended:
                 self._close(p, work.batch)
         return _tables(work.batch, loops)
@@ -603,9 +603,9 @@ class Reader:
         if difference:
             message = "BPR02 is not the sum of CLP04 less the sum of PLB amounts"
             place = self._place(part, part.end - 1)
-            batch.note("TRANSACTION_UNBALANCED", "error", place, message, part.end, t.index)
+            batch.note("TRANSACTION_UNBALANCED", "error", place, message, part.end - 1, t.index)
         if not t.claims:
-            batch.note("NO_CLAIMS", "info", self._place(part, part.end - 1), "no claim (CLP)", part.end, t.index)
+            batch.note("NO_CLAIMS", "info", self._place(part, part.end - 1), "no claim (CLP)", part.end - 1, t.index)
         batch.remittances.append(
             {
                 **t.header,

@@ -90,14 +90,14 @@ class Section:
         breaks = (self._trim_ends() if loose_ends else 0) + (self._trim_starts(first) if loose_starts else 0)
         self.first, self.last = first, np.append(last, n)
         start = self.start[first[:-1]]
-        blank_ones = octets.take(start, mode="clip") == self.delimiters.terminator
-        if blank_ones.any():
-            kept = np.append(~blank_ones | (self.end[first[:-1]] > start) | (last > first[:-1]), True)
-            self.first, self.last, start = self.first[kept], self.last[kept], start[kept[:-1]]
+        length = self.end[first[:-1]] - start
+        if np.min(length, initial=1) == 0:
+            kept = (length > 0) | (last > first[:-1])  # nothing but blanks between two terminators is no segment
+            self.first, self.last = first[np.append(kept, True)], self.last[np.append(kept, True)]
+            start, length = start[kept], length[kept]
         self.size = len(self.first) - 1
         self._windows = np.ndarray(len(buffer) - 7, "V8", buffer, 0, (1,))
         self.head = self.eight(start)
-        length = self.end[self.first[:-1]] - start
         self.code: U8 = segment_lookup()(self.head & FIRST.take(length, mode="clip"))
         return breaks
 
