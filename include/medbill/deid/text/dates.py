@@ -9,7 +9,7 @@ import regex
 
 from medbill.deid.text.lexicon import word_list, word_set
 from medbill.deid.text.note import Note
-from medbill.deid.text.scan import finditer
+from medbill.deid.text.scan import finditer, near
 from medbill.deid.text.span import Span, spot
 
 _FULL = word_list("""
@@ -87,7 +87,7 @@ _MONTH_ALONE = regex.compile(
 )
 _WEEKDAY_WORD = regex.compile(
     r"\b(?:last|next|this(?:\s+past|\s+coming)?|past|coming|on|every|each|until|by|since|before|after)\s+"
-    r"(?:mon|tues|wednes|thurs|fri|satur|sun)days?\b|\b(?:on|by|until|last|next)\s+(?:Mon|Tues?|Wed|Thurs?|Fri)\b\.?",
+    r"(?:mon|tues|wednes|thurs|fri|satur|sun)days?\b|\b(?:on|by|until|last|next|this)\s+(?:Mon|Tues?|Wed|Thurs?|Fri)\b\.?",
     regex.I,
 )
 _HOLIDAY = regex.compile(
@@ -147,7 +147,9 @@ _ALL_MONTHS = frozenset(_FULL) | frozenset(_SHORT) | _MISSPELT
 _GLUED_MONTH = re.compile(
     r"\d(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)|(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)\d", re.I
 )
-_MAYBE_NUMERIC = re.compile(r"[\dOolI]\s?[/.-]\s?[\dOolI]|(?<!\d)\d{8}(?!\d)")
+_MAYBE_NUMERIC = re.compile(r"[\dOlI]\s?[/.-]\s?[\dOlI]{1,2}\s?[/.-]\s?[\dOlI]|(?<!\d)(?:19|20)\d{6}(?!\d)")
+_MAYBE_SHORT = re.compile(r"\d[/-]\d")
+_MAYBE_OLD = re.compile(r"(?<![\w.$/-])(?:9[\dOo]|1[0-2]\d)(?![\d/])|nonagen|centen|90|ninet|hundred", re.I)
 _WEEKDAYS = word_set("""
 monday tuesday wednesday thursday friday saturday sunday mondays tuesdays wednesdays thursdays fridays saturdays
 sundays mon tue tues wed thu thur thurs fri
@@ -156,6 +158,7 @@ _HOLIDAYS = word_set("""
 christmas thanksgiving year independence labor memorial veterans easter halloween valentine mother father fourth
 4th
 """)
+_SEASON = re.compile(r"\b(?:spring|summer|fall|autumn|winter)\s+(?:of\s+)?(?:19|20)\d\d\b", re.I)
 _BIRTH = word_set("dob born birth birthdate birthday dos dod date yob d b")
 _OLD = word_set("""
 ninety hundred nineties 90s hundreds 100s nonagenarian nonagenarians centenarian centenarians supercentenarian
@@ -229,10 +232,10 @@ def find(note: Note, today: date | None = None) -> list[Span]:
             if match[1][0].isupper() or match[1].lower() not in ("may", "march", "mar", "sep", "dec", "jan", "jun"):
                 found.append(spot(match, 1, "DATE", 0.6, "month"))
     if note.tokens:
-        if _MAYBE_NUMERIC.search(text):
-            for match in finditer(_NUMERIC, text):
-                found.append(spot(match, 0, "DATE", 0.9, "date_numeric"))
-            for match in finditer(_SHORT_NUMERIC, text):
+        for match in near(_NUMERIC, _MAYBE_NUMERIC, text, 6, 34):
+            found.append(spot(match, 0, "DATE", 0.9, "date_numeric"))
+        if _MAYBE_SHORT.search(text):
+            for match in near(_SHORT_NUMERIC, _MAYBE_SHORT, text, 18, 24):
                 group = 1 if match[1] else 2
                 if match[group] not in _FRACTIONS and not _pain(text, match.start(), match.end(group)):
                     found.append(spot(match, group, "DATE", 0.7, "date_short"))
@@ -250,10 +253,13 @@ def find(note: Note, today: date | None = None) -> list[Span]:
             first, _, rest = match[0].partition(" ")
             keep = len(match[0]) - len(rest.lstrip()) if first.lower() in _KEPT else 0
             found.append(Span(match.start() + keep, match.end(), "DATE", 0.6, "weekday"))
+    if note.tokens and note.has({"spring", "summer", "fall", "autumn", "winter"}):
+        found += [spot(m, 0, "DATE", 0.6, "season") for m in _SEASON.finditer(text)]
     if note.has(_HOLIDAYS):
         found += [spot(m, 0, "DATE", 0.6, "holiday") for m in finditer(_HOLIDAY, text)]
-    if note.has(_OLD) or any(text[a] in "19" for a, _ in note.tokens):
-        found += [spot(m, m.lastindex or 0, "AGE", 0.9, "age_over_89") for m in finditer(_AGE, text)]
+    if note.tokens or note.has(_OLD):
+        for match in near(_AGE, _MAYBE_OLD, text, 40, 40):
+            found.append(spot(match, match.lastindex or 0, "AGE", 0.9, "age_over_89"))
     return found
 
 

@@ -33,7 +33,7 @@ _UNIT = (
     r"(?:mg|mcg|ug|µg|μg|g|gm|grams?|kg|lbs?|oz|ml|cc|l|liters?|dl|units?|iu|meq|mmol|mmhg|mm|cm|inch(?:es)?|in|ft|bpm|"
     r"beats|breaths|rpm|hz|f|c|degrees?|%|tabs?|tablets?|caps?|capsules?|pills?|puffs?|drops?|doses?|times|days?|weeks?|"
     r"wks?|months?|mos?|hours?|hrs?|min(?:ute)?s?|sec(?:ond)?s?|copies|cells|k|million|/hpf|x10|mcl|pg|ng|cal|kcal|"
-    r"joules?|gy|mci|french|fr|gauge|ga)"
+    r"joules?|gy|mci|french|fr|gauge)"
 )
 _MEASURE = regex.compile(rf"(?<![\w/.-])\d[\d,]*(?:[./-]\d+)?\s?{_UNIT}(?:/\w+)?(?![\w])", regex.I)
 _VITAL = regex.compile(

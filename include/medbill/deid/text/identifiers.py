@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 
 import regex
 
 from medbill.deid.text import guard
 from medbill.deid.text.lexicon import word_set
 from medbill.deid.text.note import Note
-from medbill.deid.text.scan import TIME_LIMIT, finditer
+from medbill.deid.text.scan import TIME_LIMIT, finditer, near
 from medbill.deid.text.span import Span, spot
 
 # (type, labels that speak for themselves, labels that need "number", "#" or "ID" or a value that looks like one)
@@ -141,7 +142,7 @@ _PHONE = regex.compile(
 )
 _PHONE_LABEL = (
     r"(?:tele)?phones?|ph|tel|cell(?:ular)?|mobile|mob|home|work|call(?:\s*back)?|contact|fax|facsimile|pager|beeper|"
-    r"reach(?:ed)?|text|sms|hotline|dial|direct|line"
+    r"reach(?:ed)?|text|sms|hotline|dial"
 )
 _PHONE_LABELLED = regex.compile(
     rf"\b({_PHONE_LABEL})(?:[\s:=#.(-]|\b(?:number|no|num|is|was|at|on|to|me|us|him|her|line|him|back|fax)\b){{1,9}}"
@@ -181,6 +182,9 @@ _MBI = re.compile(
     r"[1-9][AC-HJKMNP-RT-Y][AC-HJKMNP-RT-Y0-9]\d-?[AC-HJKMNP-RT-Y][AC-HJKMNP-RT-Y0-9]\d-?[AC-HJKMNP-RT-Y]{2}\d{2}"
 )
 _CARD = regex.compile(r"(?<![\w-])(?:\d{4}[- ]){3}\d{3,4}(?![\w-])|(?<![\w-])3[47]\d{2}[- ]\d{6}[- ]\d{5}(?![\w-])")
+_LOOSE_EMAIL = regex.compile(
+    r"(?<![\w.+-])[\w+-][\w.+-]{0,60}@[\w-]{2,60}(?:\.[\w-]+)*|\b[\w.+-]{2,40} (?:at|AT) [\w-]{2,40}\.(?:com|org|net|edu|gov)\b"
+)
 _HANDLE = regex.compile(r"(?<![\w@.])@[A-Z_][\w.]{2,29}\b", regex.I)
 _YEAR = regex.compile(r"(?:19|20)\d\d")
 _DIGIT = regex.compile(r"\d")
@@ -235,6 +239,9 @@ def _labelled(note: Note) -> list[Span]:
         start = match.start() if cased else begin
         found.append(Span(start, end, match.lastgroup or "REFERENCE", 0.8, "labelled_id"))
     if note.has(_OCR_TRIGGERS):
+        for m in _LETTERS_ONLY.finditer(text):
+            if m[1] not in _NO_VALUES:
+                found.append(spot(m, 1, "REFERENCE", 0.6, "labelled_letters"))
         for m in finditer(_OCR_VALUE, text):
             match = _STRONG.match(text, max(0, m.start() - _REACH), m.start(), timeout=TIME_LIMIT)
             if match is not None:
@@ -249,6 +256,19 @@ def _ocr_number(value: str) -> bool:
     return len(value) >= 5 and all(c in "OolI-" for c in value)
 
 
+def _near(
+    kind: str,
+    score: float,
+    name: str,
+    pattern: regex.Pattern[str],
+    anchor: re.Pattern[str],
+    text: str,
+    before: int,
+    after: int,
+) -> list[Span]:
+    return [spot(m, m.lastindex or 0, kind, score, name) for m in near(pattern, anchor, text, before, after)]
+
+
 def _simple(kind: str, score: float, name: str, pattern: regex.Pattern[str], text: str) -> list[Span]:
     return [
         Span(m.start(m.lastindex or 0), m.end(m.lastindex or 0), kind, score, name) for m in finditer(pattern, text)
@@ -257,13 +277,38 @@ def _simple(kind: str, score: float, name: str, pattern: regex.Pattern[str], tex
 
 _PHONE_TRIGGERS = word_set("""
 telephone telephones phone phones ph tel cell cellular mobile mob home work call contact fax facsimile pager
-beeper reach reached text sms hotline dial direct line callback
+beeper reach reached text sms hotline dial callback
 """)
-_SSN_TRIGGERS = frozenset(["ssn", "ss", "social", "soc", "last"])
 _FILE_TRIGGERS = word_set("jpg jpeg png gif tif tiff bmp heic dcm webp mp4 mov wav mp3")
 _OCR_TRIGGERS = word_set("mrn account acct claim npi ssn id")
+#: "MRN: ABCXYZ": no figure at all, but a label with a colon or a number sign before it.
+_LETTERS_ONLY = re.compile(
+    r"\b(?:MRN|[Aa]cc(?:oun)?t|NPI|SSN|[Cc]laim|(?:[Mm]ember|[Pp]atient|[Ii]nsurance) ID)\s*[:#]+\s*#?([A-Z]{3,}(?:-[A-Z]+)*)(?![\w-])"
+)
+_NO_VALUES = frozenset(
+    [
+        "DOB",
+        "SSN",
+        "NPI",
+        "MRN",
+        "DOS",
+        "NONE",
+        "UNKNOWN",
+        "PENDING",
+        "DENIED",
+        "PAID",
+        "THE",
+        "FOR",
+        "AND",
+        "CPT",
+        "ICD",
+        "TBD",
+    ]
+)
 _OCR_VALUE = regex.compile(r"(?<![\w])[OolI]{5,}(?![\w])")
-_MAYBE_SSN = re.compile(r"\d{3}[-. ]\s?\d\d[-. ]\s?\d{4}|[X*]{3}-?[X*]")
+_MAYBE_SSN = re.compile(r"\d{3}[-. ]\s?\d\d[-. ]\s?\d{4}|[X*]{3}-?[X*]|\b(?:ssn?|social|soc|last\s+(?:4|four))\b", re.I)
+_AT_SIGN = re.compile("@")
+_MISREAD = re.compile(r"\d[OolIS][\d-]|[-( .][OolIS]\d|\d[OolIS](?:[OolIS]|\b)")
 _MAYBE_PHONE = re.compile(r"\d{3}\s?\)?[-.\s/]{0,3}\d{3}\s?[-.\s]?\s?\d{4}|\+\d|\d{3}\s?[-.]\s?\d{4}")
 #: A telephone number in which OCR took a figure for a letter.
 _PHONE_OCR = regex.compile(
@@ -281,35 +326,30 @@ def find(note: Note) -> list[Span]:
     """Spans of numbers, addresses of the net, and labelled ids."""
     text = note.text
     found: list[Span] = []
-    if "@" in text or " at " in text or "(at)" in text or "[at]" in text:
-        if "@" in text or note.has({"dot"}):
-            found += _simple("EMAIL", 1.0, "email", _EMAIL, text)
-        if "@" in text:
-            found += _simple("URL", 0.7, "handle", _HANDLE, text)
-    if _MAYBE_URL.search(text):
-        for span in _simple("URL", 0.95, "url", _URL, text):
-            end = span.end
-            while end > span.start and text[end - 1] in ".,;:!?":
-                end -= 1
-            found.append(span._replace(end=end))
+    if "@" in text:
+        found += _near("EMAIL", 1.0, "email", _EMAIL, _AT_SIGN, text, 70, 90)
+        found += _near("EMAIL", 0.8, "email", _LOOSE_EMAIL, _AT_SIGN, text, 70, 70)
+        found += _near("URL", 0.7, "handle", _HANDLE, _AT_SIGN, text, 1, 30)
+    if note.has({"dot"}):
+        found += _simple("EMAIL", 1.0, "email", _EMAIL, text)
+    for span in _near("URL", 0.95, "url", _URL, _MAYBE_URL, text, 90, 300):
+        end = span.end
+        while end > span.start and text[end - 1] in ".,;:!?":
+            end -= 1
+        found.append(span._replace(end=end))
     if note.has(_FILE_TRIGGERS):
         found += _simple("PHOTO", 0.9, "file_name", _FILE, text)
-    if _MAYBE_IP.search(text):
-        found += _simple("IP", 0.95, "ip", _IP, text)
+    found += _near("IP", 0.95, "ip", _IP, _MAYBE_IP, text, 40, 45)
     if not note.tokens:
         return found
     labelled = _labelled(note)
     found += labelled
-    if note.has(_SSN_TRIGGERS) or _MAYBE_SSN.search(text):
-        found += _simple("SSN", 0.95, "ssn", _SSN, text)
-    if _MAYBE_PHONE.search(text):
-        for match in finditer(_PHONE, text):
-            if note.protected(match.start(), match.end()):
-                continue
-            fax = _FAX_BEFORE.search(text, max(0, match.start() - 25), match.start(), timeout=TIME_LIMIT) is not None
-            found.append(spot(match, 0, "FAX" if fax else "PHONE", 0.9, "phone"))
-    for match in finditer(_PHONE_OCR, text):
-        if _digits(match[0]) >= 7 and not note.protected(match.start(), match.end()):
+    found += _near("SSN", 0.95, "ssn", _SSN, _MAYBE_SSN, text, 2, 60)
+    for match in near(_PHONE, _MAYBE_PHONE, text, 8, 30):
+        fax = _FAX_BEFORE.search(text, max(0, match.start() - 25), match.start(), timeout=TIME_LIMIT) is not None
+        found.append(spot(match, 0, "FAX" if fax else "PHONE", 0.9, "phone"))
+    for match in near(_PHONE_OCR, _MISREAD, text, 16, 16):
+        if _digits(match[0]) >= 7:
             found.append(spot(match, 0, "PHONE", 0.7, "phone"))
     if note.has(_PHONE_TRIGGERS):
         for match in finditer(_PHONE_LABELLED, text):
@@ -320,11 +360,14 @@ def find(note: Note) -> list[Span]:
         found += _simple("PHONE", 0.8, "phone", _EXTENSION, text)
     if note.has({"plate", "plates", "tag", "registration", "reg"}):
         found += _simple("PLATE", 0.9, "plate", _PLATE, text)
-    if _MAYBE_CARD.search(text):
-        found += _simple("ACCOUNT", 0.9, "card", _CARD, text)
-    known = {(s.start, s.end) for s in labelled}
+    found += _near("ACCOUNT", 0.9, "card", _CARD, _MAYBE_CARD, text, 8, 16)
+    known = sorted((s.start, s.end) for s in found)
+    starts = [a for a, _ in known]
     for start, end in note.tokens:
-        if end - start >= 5 and (start, end) not in known:
+        if end - start >= 5:
+            k = bisect_right(starts, start) - 1
+            if k >= 0 and known[k][1] >= end:  # found already
+                continue
             shaped = _by_shape(note, start, end)
             if shaped is not None:
                 found.append(shaped)
@@ -351,7 +394,7 @@ def _by_shape(note: Note, start: int, end: int) -> Span | None:
         return Span(start, end, "MEMBER", 0.9, "mbi")
     if _SHAPE.fullmatch(value, timeout=TIME_LIMIT) is None:
         return None
-    if _CLINICAL.fullmatch(value) or _RANGE.fullmatch(value) or guard.is_code(value):
+    if _DATE_LIKE.fullmatch(value) or _CLINICAL.fullmatch(value) or _RANGE.fullmatch(value) or guard.is_code(value):
         return None
     if note.protected(start, end) or _UNIT_AFTER.match(text, end):
         return None
@@ -362,5 +405,8 @@ _CLINICAL = regex.compile(
     r"(?:COVID|SARS|CHA2DS2|CHADS|HbA1C|ICD|CPT|CURB|DAS|MIS|HIV|HPV|HSV|CA|CD|IL|PD|BRCA|FEV|ECOG|PHQ|GAD|DSM|UB|CMS|HCFA|NCT|"
     r"SGLT|GLP|T|L|C|S|B|H|G|P|Q|X|MS)-?\d{1,3}(?:[A-Z]{0,4})(?:-\w+)*",
     regex.I,
+)
+_DATE_LIKE = re.compile(
+    r"(?:0?[1-9]|1[0-2])-(?:0?[1-9]|[12]\d|3[01])-(?:\d\d|(?:19|20)\d\d)|(?:19|20)\d\d-[01]\d-[0-3]\d"
 )
 _RANGE = regex.compile(r"\#?(?:\d{5}-\d{5}|(?:19|20)\d\d-(?:19|20)?\d\d|\d{1,3}-\d{1,3}|\d{5}-\d{2})")

@@ -221,6 +221,12 @@ _CITY_NAMES = frozenset(
 )
 
 
+@cache
+def city_openers() -> frozenset[str]:
+    """First words of names of cities with more than one."""
+    return frozenset(name.split()[0].rstrip(".") for name in _list("cities") | _CITY_NAMES if " " in name)
+
+
 def is_city(words: str) -> bool:
     """Whether these words, as a whole, are the name of a city."""
     low = " ".join(words.lower().split())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from bisect import bisect_left
 from collections.abc import Set
 from functools import cached_property
 
@@ -12,6 +11,8 @@ from medbill.deid.text.view import View
 from medbill.deid.text.words import Word
 
 _FORM = re.compile(r"[^\W_]+")
+#: How far before a number the name of its code system is looked for.
+_GUARDED = 80
 _TOKEN = re.compile(r"#?[A-Za-z0-9]+(?:[-/._][A-Za-z0-9]+)*")
 
 
@@ -21,6 +22,7 @@ class Note:
     def __init__(self, original: str) -> None:
         self.view = View(original)
         self.text = self.view.text
+        self._protected: dict[tuple[int, int], bool] = {}
 
     @cached_property
     def runs(self) -> list[list[Word]]:
@@ -36,6 +38,12 @@ class Note:
         """Every run of letters and digits, in lower case: what decides whether a pattern is worth trying."""
         return frozenset(_FORM.findall(self.text.lower()))
 
+    @cached_property
+    def leads(self) -> list[list[str]]:
+        """For each run the last words before it, in lower case, with their punctuation."""
+        text = self.text.lower() if len(self.text.lower()) == len(self.text) else self.text
+        return [text[max(0, run[0].start - 40) : run[0].start].split()[-4:] for run in self.runs]
+
     def has(self, triggers: Set[str]) -> bool:
         """Whether any of these words (lower case) is in the text."""
         return not self.words.isdisjoint(triggers)
@@ -45,19 +53,14 @@ class Note:
         """Where tokens with a digit stand: letters, digits and single marks between them."""
         return [m.span() for m in _TOKEN.finditer(self.text) if not m[0].isalpha()]
 
-    @cached_property
-    def _guard(self) -> tuple[list[int], list[int]]:
-        starts: list[int] = []
-        ends: list[int] = []
-        for start, end in guard.protected(self.text):
-            if starts and start < ends[-1]:
-                ends[-1] = max(ends[-1], end)
-            else:
-                starts.append(start)
-                ends.append(end)
-        return starts, ends
-
     def protected(self, start: int, end: int) -> bool:
         """Whether any of text[start:end] is a code, an amount, a dose or a vital sign."""
-        starts, ends = self._guard
-        return bisect_left(starts, end) > bisect_left(ends, start + 1)
+        key = (start, end)
+        known = self._protected.get(key)
+        if known is None:
+            low, high = max(0, start - _GUARDED), min(len(self.text), end + 30)
+            while low > 0 and not self.text[low - 1].isspace() and start - low < 2 * _GUARDED:
+                low -= 1
+            known = any(low + a < end and start < low + b for a, b in guard.protected(self.text[low:high]))
+            self._protected[key] = known
+        return known

@@ -24,7 +24,7 @@ from medbill.deid.text.lexicon import (
     word_set,
 )
 from medbill.deid.text.note import Note
-from medbill.deid.text.scan import finditer
+from medbill.deid.text.scan import finditer, near
 from medbill.deid.text.span import Span, spot
 from medbill.deid.text.words import TITLES, Word
 
@@ -81,6 +81,8 @@ no we he it as at by if of so
 _LOWER_PAIR = regex.compile(r"(?<![\w@.])([a-z]{3,12})(?=\s+(?:([a-z])\.?\s+)?([a-z][a-z'-]{2,15})(?![\w@]))")
 _COMMA = re.compile(r"\s?,[ \t]{0,2}(?:\r?\n)?[ \t]{0,2}")
 _BETWEEN = re.compile(r"(?:'s)?\s*[:,#-]?\s+")
+_NAMING = frozenset(("name", "named", "signed"))
+_ABBREVIATED_CUES = frozenset(("pt", "pts", "rep", "attn", "re", "cc"))
 _LINKS = word_set("name is was are signed named called")
 _PARTICLE_WORDS = word_set("""
 de la las los del der den van von da di do dos du al el bin ibn ben st mc mac le o
@@ -94,6 +96,8 @@ MD DO RN NP PA PhD LPN DDS DPM DC CRNA FACP FACS FACC FAAP LCSW MSW DNP APRN ARN
 RHIT LMFT PsyD PharmD MBBS FRCP BSN MSN CNA CMA RT RD RDN Esq M D R N Ph Pharm
 """)
 _ALSO_WORDS = word_set("PT OT OD DO PA RT DC RD CPC")
+_CREDENTIAL_AT = re.compile(rf"(?<=[\s,]){_CREDENTIALS}(?![\w])")
+_NAME_LABEL = re.compile(r"[a-z]\s*[:=]", re.I)
 _MAYBE_INITIALS = re.compile(r"(?<![\w.])[A-Z]\.\s?[A-Z]\.")
 _INITIALS_TRIGGERS = word_set("patient pt initial initials client mr mrs ms name")
 _FOLLOW = regex.compile(
@@ -134,7 +138,7 @@ def find(note: Note) -> list[Span]:
             if span:
                 add(span)
     if not note.forms.isdisjoint(_CREDENTIAL_FORMS):
-        for match in finditer(_CREDENTIALLED, text):
+        for match in near(_CREDENTIALLED, _CREDENTIAL_AT, text, 60, 4):
             parts = _PART.findall(match[1])
             while parts and flags(parts[0]) & (STOP | MEDICAL | DRUG) and not (flags(parts[0]) & FIRST):
                 parts.pop(0)
@@ -150,13 +154,13 @@ def find(note: Note) -> list[Span]:
                 start = text.index(parts[0], match.start(1))
                 add(Span(start, match.end(1), "PERSON", 0.9, "credentialled_name"))
     if ":" in text or "=" in text:
-        for match in finditer(_LABELLED, text):
+        for match in near(_LABELLED, _NAME_LABEL, text, 30, 60):
             span = _labelled_value(text, match.start(1), match[1])
             if span:
                 add(span)
     for n, run in enumerate(runs):
         _walk(text, run, found)
-        _cued(text, run, found)
+        _cued(text, run, note.leads[n], found)
         if n + 1 < len(runs) and runs[n + 1][0].start - run[-1].end <= 6:
             _last_first(text, run, runs[n + 1], found)
     if _MAYBE_INITIALS.search(text):
@@ -243,25 +247,21 @@ def _last_first(text: str, run: list[Word], following: list[Word], found: list[S
     found.append(Span(run[k].start, end, "PERSON", 0.85, "last_first"))
 
 
-def _cued(text: str, run: list[Word], found: list[Span]) -> None:
+def _cued(text: str, run: list[Word], lead: list[str], found: list[Span]) -> None:
     """Names after a cue: the word before the run, or a word of the run itself ("Patient John ...")."""
-    before = text[max(0, run[0].start - 40) : run[0].start]
-    if before and not before[-1].isspace() and before[-1] not in ":#-":
-        cue = ""
-    else:
-        words = before.replace(":", " ").replace(",", " ").replace("#", " ").replace("-", " ").split()
-        while (
-            words
-            and words[-1].lower() in _LINKS
-            and len(words) > 1
-            and words[-1].lower() not in ("name", "named", "signed")
-        ):
+    at = run[0].start
+    cue = ""
+    if at and (text[at - 1].isspace() or text[at - 1] in ":#-"):
+        words = [w for w in lead if w.strip(":,#-")]
+        while len(words) > 1 and words[-1].rstrip(":,#-") in _LINKS and words[-1].rstrip(":,#-") not in _NAMING:
             words.pop()
-        if len(words) > 1 and words[-1].lower() == "name" and words[-2].lower().removesuffix("'s") in _CUES:
+        if len(words) > 1 and words[-1].startswith("name") and words[-2].removesuffix("'s") in _CUES:
             words.pop()
-        cue = words[-1].lower().removesuffix("'s").strip("(\"'.") if words else ""
-        if words and words[-1].endswith((".", ";", "!", "?")) and cue not in ("pt", "pts", "rep", "attn", "re", "cc"):
-            cue = ""
+        if words:
+            ended = words[-1][-1] in ".;!?"
+            cue = words[-1].strip("(\"':,#-.;!?").removesuffix("'s")
+            if ended and cue not in _ABBREVIATED_CUES:
+                cue = ""
     for k in range(len(run)):
         if cue in _CUES:
             _after_cue(text, cue, run, k, found)
@@ -276,7 +276,7 @@ def _possessive(text: str, start: int, end: int) -> int:
 def _labelled_value(text: str, start: int, value: str) -> Span | None:
     """The name after "Patient:" and the like: words until one that is surely none."""
     end = start
-    for match in regex.finditer(r"[^\W\d_][\w'-]*\.?", value):
+    for match in re.finditer(r"[^\W\d_][\w'-]*\.?", value):
         word = match[0].rstrip(".")
         f = flags(word)
         if len(word) > 1 and f & (STOP | DRUG | MEDICAL | PAYER) and not (f & (FIRST | LAST) and word[0].isupper()):
@@ -286,7 +286,7 @@ def _labelled_value(text: str, start: int, value: str) -> Span | None:
         if len(word) > 1 and word.islower() and not f & (FIRST | LAST):
             break
         end = start + match.start() + len(word)
-    if end == start or not regex.search(r"[^\W\d_]{2}", text[start:end]):
+    if end == start or not re.search(r"[^\W\d_]{2}", text[start:end]):
         return None
     return Span(start, _possessive(text, start, end), "PERSON", 0.85, "labelled_name")
 
@@ -397,6 +397,7 @@ def _name_at(text: str, run: list[Word], i: int) -> int:
 
 
 _NO_SURNAMES = word_set("""
+inc llc ltd corp corporation company co plc llp group industries logistics manufacturing sons enterprises holdings
 general memorial university institute foundation cancer heart health children's childrens clinic's score study scale index
 criteria syndrome disease sign test reflex protocol method procedure class type stage grade insurance plan company trust
 bank pharmacy drug drugs lab labs laboratory imaging surgery surgical dental vision eye care street avenue road campus

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 import regex
 
@@ -20,13 +21,14 @@ from medbill.deid.text.lexicon import (
     STATE_NAMES,
     STOP,
     WORD,
+    city_openers,
     flags,
     is_city,
     word_set,
 )
 from medbill.deid.text.note import Note
 from medbill.deid.text.people import _is_eponym
-from medbill.deid.text.scan import TIME_LIMIT, finditer
+from medbill.deid.text.scan import TIME_LIMIT, finditer, near
 from medbill.deid.text.span import Span, spot
 from medbill.deid.text.words import TITLES, Word
 
@@ -227,16 +229,16 @@ def find(note: Note) -> list[Span]:
             if start is not None and len(text[start : match.end()].split()) > 1:
                 add(Span(start, match.end(), "COUNTY", 0.8, "county"))
     if note.has(_HEAD_WORDS):
-        _facilities(text, found)
+        _facilities(text, runs, found)
     if note.has(_KNOWN_WORDS):
-        for match in finditer(_KNOWN_RE, text):
+        for match in _at_words(_KNOWN_RE, text, runs, _KNOWN_WORDS):
             if _NOT_FACILITY.match(text, match.end()):
                 continue
             if match[0].lower() in _AMBIGUOUS and not _PLACED.search(text[max(0, match.start() - 8) : match.start()]):
                 continue
             add(spot(match, 0, "FACILITY", 0.8, "known_facility"))
-    for run in runs:
-        _in_context(text, run, found)
+    for run, lead in zip(runs, note.leads, strict=True):
+        _in_context(text, run, lead, found)
         _cities(text, run, found)
     if note.has(_OFFICE_WORDS):
         for match in finditer(_CITY_OFFICE, text):
@@ -301,18 +303,18 @@ def _addresses(note: Note, found: list[Span]) -> None:
     if note.has({"box", "pobox"}):
         for match in finditer(_BOX, text):
             found.append(spot(match, 0, "ADDRESS", 0.9, "po_box"))
-    if _ZIP_LIKE.search(text):
-        for match in finditer(_ZIP, text):
-            group = match.lastindex or 0
-            if group < 3 or not note.protected(match.start(3), match.end(3)):
-                found.append(spot(match, group, "ZIP", 0.9, "zip"))
+    for match in near(_ZIP, _ZIP_LIKE, text, 24, 16):
+        group = match.lastindex or 0
+        if group < 3 or not note.protected(match.start(3), match.end(3)):
+            found.append(spot(match, group, "ZIP", 0.9, "zip"))
 
 
+_COMMA_STATE = re.compile(r",\s{0,2}(?:[A-Z]{2}\b|[A-Z][a-z]+)")
 _ZIP_NEXT = re.compile(r"[\s,]{1,3}\d{5}\b")
 
 
 def _city_states(text: str, found: list[Span]) -> None:
-    for match in finditer(_CITY_STATE, text):
+    for match in near(_CITY_STATE, _COMMA_STATE, text, 45, 16):
         start = _skip(text, match.start(1), match.end(1))
         if start is None:
             continue
@@ -326,14 +328,10 @@ def _city_states(text: str, found: list[Span]) -> None:
         found.append(Span(start, match.end(), "CITY", 0.85, "city_state"))
 
 
-def _in_context(text: str, run: list[Word], found: list[Span]) -> None:
+def _in_context(text: str, run: list[Word], lead: list[str], found: list[Span]) -> None:
     """Places a preposition points at: the words before the run, or inside it where everything has capitals."""
-    before = text[max(0, run[0].start - 48) : run[0].start]
-    words = [w.lower().strip("(\"'") for w in before.split()]
-    if before.rstrip() != before[: len(before.rstrip())] or (
-        before and not before[-1].isspace() and before[-1] not in "@("
-    ):
-        words = []
+    at = run[0].start
+    words = [w.strip("(\"'") for w in lead] if at and (text[at - 1].isspace() or text[at - 1] in "@(") else []
     for k in range(len(run)):
         if words:
             _place_at(text, words, run, k, found)
@@ -361,11 +359,16 @@ def _place_at(text: str, words: list[str], run: list[Word], k: int, found: list[
         _city_after(text, run, k, found)
 
 
+_FUNCTION_WORDS = word_set("by on at in for with to from and or is was per under via until since after before")
+
+
 def _dose(value: str) -> bool:
     words = value.split()
+    if any(w.lower() in _FUNCTION_WORDS for w in words[1:-1]):
+        return True
     return (
         any(flags(w) & DRUG and not flags(w) & (FIRST | LAST | CITY) for w in words[1:-1])
-        or regex.match(
+        or re.match(
             r"\d+\s+(?:mg|mcg|ml|year|yo|y|day|week|month|units?|x|of|to|on|in|in|and|or|for|hours?|times|is|was)\b",
             value,
             regex.I,
@@ -374,9 +377,12 @@ def _dose(value: str) -> bool:
     )
 
 
+_CHUNK = re.compile(r"\S+")
+
+
 def _skip(text: str, start: int, end: int) -> int | None:
     """Start of a name without the sentence's own words before it ("Called Mercy ..."), or None if nothing is left."""
-    for match in regex.finditer(r"[^\s]+", text, pos=start, endpos=end):
+    for match in _CHUNK.finditer(text, start, end):
         word = match[0].strip(",.")
         f = flags(word)
         if (
@@ -388,7 +394,7 @@ def _skip(text: str, start: int, end: int) -> int | None:
         if (
             word.lower() in ("new", "old")
             and not is_city(text[match.start() : end].split(",")[0])
-            and not regex.match(r"(?:New|Old|NEW)\s+[A-Z]", text[match.start() :])
+            and not re.match(r"(?:New|Old|NEW)\s+[A-Z]", text[match.start() :])
         ):
             continue
         return match.start()
@@ -400,21 +406,39 @@ def _place_words(value: str) -> bool:
     return any(not flags(w.strip(".,")) & (WORD | MEDICAL | DRUG | STOP) for w in value.split()) or is_city(value)
 
 
-def _facilities(text: str, found: list[Span]) -> None:
-    for match in finditer(_HEAD_RE, text):
+def _at_words(
+    pattern: regex.Pattern[str], text: str, runs: list[list[Word]], first: frozenset[str]
+) -> Iterator[regex.Match[str]]:
+    """Matches that begin at a capitalised word; first: words, in lower case, one of which begins it."""
+    at = 0
+    for run in runs:
+        for word in run:
+            low = word.text.lower()
+            if word.start < at or (
+                low not in first and low.partition("-")[0].partition("/")[0].removesuffix("'s") not in first
+            ):
+                continue
+            match = pattern.match(text, word.start, timeout=TIME_LIMIT)
+            if match is not None:
+                at = match.end()
+                yield match
+
+
+def _facilities(text: str, runs: list[list[Word]], found: list[Span]) -> None:
+    for match in _at_words(_HEAD_RE, text, runs, _HEAD_WORDS):
         if not match[0][0].isupper():
             continue
         start = _walk_left(text, match.start(), match[0].isupper())
         end = match.end()
         if start is None or start == match.start():
-            if not regex.match(
+            if not re.match(
                 r"(?:Children's|Memorial|Methodist|Presbyterian|Baptist|VA|VAMC|Veterans)\b", match[0]
             ) or match[0] in ("VA", "General", "Memorial"):
-                tail = regex.match(
+                tail = re.match(
                     r"\s+(?:of|at)\s+(?:the\s+)?[A-Z][\w'-]*(?:\s+[A-Z][\w'-]*)?",
                     text[match.end() : match.end() + 60],
                 )
-                if tail is None or not regex.match(
+                if tail is None or not re.match(
                     r"(?:Hospital|Clinic|University|Institute|Infirmary|Medical)", match[0]
                 ):
                     continue
@@ -446,23 +470,23 @@ def _facilities(text: str, found: list[Span]) -> None:
         if _NOT_FACILITY.match(text, end):
             continue
         found.append(Span(start, end, "FACILITY", 0.85, "facility"))
-        tail = _TAIL.match(text, end, timeout=TIME_LIMIT)
-        if tail:
-            rest = regex.sub(r"^(?:of|at|in|for)\s+(?:the\s+)?", "", tail[0].strip(" ,-\n"))
+        beyond = _TAIL.match(text, end, timeout=TIME_LIMIT)
+        if beyond:
+            rest = re.sub(r"^(?:of|at|in|for)\s+(?:the\s+)?", "", beyond[0].strip(" ,-\n"))
             first = rest.split()[0]
             f = flags(first)
             if (
-                (tail[0].strip().startswith("of ") and not f & (STOP | MEDICAL))
+                (beyond[0].strip().startswith("of ") and not f & (STOP | MEDICAL))
                 or is_city(rest)
                 or is_city(first)
                 or (f & CITY)
                 or f & STATE
-                or regex.match(_HEAD, rest)
+                or _HEAD_RE.match(rest)
             ):
                 stop = (
-                    tail.end()
-                    if is_city(rest) or tail[0].strip().startswith("of ")
-                    else end + tail[0].index(first) + len(first)
+                    beyond.end()
+                    if is_city(rest) or beyond[0].strip().startswith("of ")
+                    else end + beyond[0].index(first) + len(first)
                 )
                 found.append(Span(start, stop, "FACILITY", 0.85, "facility"))
     for match in finditer(_LOWER_FACILITY, text):
@@ -480,7 +504,7 @@ def _walk_left(text: str, at: int, upper: bool) -> int | None:
     limit = 4 if upper else 6
     k = at
     for _ in range(limit):
-        match = regex.search(r"([^\s,;:()\"]+)(?:\s{1,2}|\s?\r?\n\s?)$", text[max(0, k - 40) : k])
+        match = re.search(r"([^\s,;:()\"]+)(?:\s{1,2}|\s?\r?\n\s?)$", text[max(0, k - 40) : k])
         if match is None:
             break
         word = match[1]
@@ -500,7 +524,7 @@ def _walk_left(text: str, at: int, upper: bool) -> int | None:
             continue
         if not word[0].isupper() and not word[0].isdigit():
             break
-        if word[0].isdigit() and not regex.fullmatch(r"\d+(?:st|nd|rd|th)", word):
+        if word[0].isdigit() and not re.fullmatch(r"\d+(?:st|nd|rd|th)", word):
             break
         if f & (STOP | MONTH | PAYER) and bare.lower() not in _PLACE_WORDS:
             break
@@ -510,14 +534,16 @@ def _walk_left(text: str, at: int, upper: bool) -> int | None:
     return start
 
 
-def _named_place(text: str, run: list[Word], k: int, found: list[Span]) -> None:
+def _named_place(text: str, run: list[Word], k: int, found: list[Span], at: bool = False) -> None:
     """A capitalised name after "at", "admitted to", "lives in": a facility or a place unless it means something else."""
     first = run[k]
     f = first.flags
     if f & (STOP | DRUG | MEDICAL | PAYER | MONTH | STATE) and first.text.lower() not in _PLACE_WORDS:
         return
-    if first.text.lower() in TITLES or (first.flags & WORD and len(run) - k == 1 and not first.flags & CITY):
-        return
+    if first.text.lower() in TITLES or (
+        first.flags & WORD and len(run) - k == 1 and not first.flags & CITY and (not at or first.upper)
+    ):
+        return  # after "at" even a word is a name if it has a capital of its own
     if len(first.text) == 1 or (_is_eponym(text, first) and not f & CITY):
         return
     j = k
@@ -563,10 +589,13 @@ def _cities(text: str, run: list[Word], found: list[Span]) -> None:
     """Cities of the list anywhere, if the name is no other word: two words or more, or one that is nothing else."""
     k = 0
     while k < len(run):
+        f = run[k].flags
+        if not f & CITY and run[k].text.lower() not in city_openers():
+            k += 1
+            continue
         for size in (3, 2, 1):
             if k + size > len(run):
                 continue
-            f = run[k].flags
             if size == 1 and (
                 not f & CITY
                 or f & (WORD | STOP | MEDICAL | DRUG | STATE | EPONYM | PAYER)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime
+from functools import lru_cache
 from typing import Any
 
 import regex
@@ -101,24 +103,31 @@ january february march april may june july august september october november dec
 _CONFUSED = str.maketrans({"o": "0", "i": "1", "l": "1", "s": "5", "b": "8", "z": "2", "g": "9", "q": "9"})
 
 
+_NAMES = regex.compile(
+    r"(?:first|last|middle|full|given|family|patient|provider|facility|employer|spouse|relative|mother|father)_?(?:name)?$|name"
+)
+_PAYER_NAMES = regex.compile(r"payer|payor|plan_?name|insurance_?(?:name|company)|carrier")
+
+
+@lru_cache(maxsize=4096)
+def _by_name(field: str) -> tuple[str | None, bool, bool]:
+    """What a field's name tells: the kind, whether it holds no identifier, whether it names a payer."""
+    name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", field).lower()
+    kind = next((kind for kind, pattern in _COMPILED if pattern.search(name)), None)
+    skip = _NAMES.search(name) is None and _SKIP.search(name) is not None
+    return kind, skip, _PAYER_NAMES.search(name) is not None
+
+
 def field_type(field: str, value: str) -> str | None:
     """The kind of identifier a record's field holds, by its name, else by its value; None where it holds none."""
-    name = regex.sub(r"(?<=[a-z])(?=[A-Z])", "_", field).lower()
-    if regex.search(
-        r"(?:first|last|middle|full|given|family|patient|provider|facility|employer|spouse|relative|mother|father)_?(?:name)?$|name",
-        name,
-    ) is None and _SKIP.search(name):
-        return None
-    if regex.search(r"payer|payor|plan_?name|insurance_?(?:name|company)|carrier", name) and not any(
-        c.isdigit() for c in value
-    ):
-        return None
-    for kind, pattern in _COMPILED:
-        if pattern.search(name):
-            return kind
-    if regex.fullmatch(r"\$?[\d,]+\.\d\d", value) or regex.fullmatch(r"\d{1,4}", value):
-        return None
+    kind, skip, payer = _by_name(field)
     digits = sum(c.isdigit() for c in value)
+    if skip or (payer and not digits):
+        return None
+    if kind is not None:
+        return kind
+    if re.fullmatch(r"\$?[\d,]+\.\d\d|\d{1,4}", value):
+        return None
     if digits >= 4:
         return "REFERENCE"
     if value[:1].isupper() and not flags(value.split()[0]) & (WORD | STOP | MEDICAL | DRUG):
@@ -230,16 +239,16 @@ class Record:
             return
         self._put(value, kind)
         if kind in ("ADDRESS", "FACILITY", "EMPLOYER", "CITY"):
-            words = regex.findall(r"[\w']+", value.lower())
+            words = re.findall(r"[\w']+", value.lower())
             short = [_STREET_WORDS.get(w, w) for w in words]
             long = {v: k for k, v in _STREET_WORDS.items()}
             self._put(" ".join(short), kind)
             self._put(" ".join(long.get(w, w) for w in words), kind)
-            for part in regex.split(r"[,;\n]", value):
+            for part in re.split(r"[,;\n]", value):
                 if len(part.split()) > 1 or kind == "CITY":
                     self._put(part, kind)
             if kind == "ADDRESS":
-                unit = regex.split(r"(?i),|\b(?:apt|apartment|suite|ste|unit|#)\b", value)[0]
+                unit = re.split(r"(?i),|\b(?:apt|apartment|suite|ste|unit|#)\b", value)[0]
                 if len(unit.split()) > 1:
                     self._put(unit, kind)
             return
@@ -249,7 +258,7 @@ class Record:
             return
         # an id is often written without its prefix, or without leading noughts
         bare = _JUNK.sub("", value)
-        prefixed = regex.fullmatch(r"([A-Za-z]{1,5})(\d{6,})", bare)
+        prefixed = re.fullmatch(r"([A-Za-z]{1,5})(\d{6,})", bare)
         if prefixed:
             self._put(prefixed[2], kind)
         stripped = bare.lstrip("0")
@@ -312,11 +321,11 @@ class Record:
                 hit = any(_near(low, name) for name in long) and not (flags(low) & (FIRST | LAST) and len(low) < 6)
             if hit:
                 start = match.start()
-                if previous is not None and regex.fullmatch(r"\s?,?\s?(?:[A-Z]\.?\s)?", text[previous.end : start]):
+                if previous is not None and re.fullmatch(r"\s?,?\s?(?:[A-Z]\.?\s)?", text[previous.end : start]):
                     start = previous.start
                     found.pop()
                 end = match.end()
-                letter = regex.match(r"\s[A-Z]\b\.?(?!\w)", text[end : end + 4])
+                letter = re.match(r"\s[A-Z]\b\.?(?!\w)", text[end : end + 4])
                 if letter and capital:
                     end += letter.end()
                 previous = Span(start, end, "PERSON", 0.97, "record")
@@ -326,7 +335,7 @@ class Record:
 
 def _eponym_use(text: str, end: int) -> bool:
     return (
-        regex.match(
+        re.match(
             r"(?:'s)?\s+(?:disease|syndrome|sign|score|scale|criteria|test|index|palsy|lymphoma)", text[end : end + 24]
         )
         is not None
@@ -344,7 +353,7 @@ def _names(text: str, match: Any, known: int) -> bool:
     if not known & STOP:
         return True
     return (
-        regex.match(r"\s+(?:is|was|has|had|will|did|does|[a-z]{2,12}(?:s|ed))\b", text[match.end() : match.end() + 20])
+        re.match(r"\s+(?:is|was|has|had|will|did|does|[a-z]{2,12}(?:s|ed))\b", text[match.end() : match.end() + 20])
         is not None
     )
 
@@ -389,7 +398,7 @@ def _find_squashed(text: str, values: dict[str, str]) -> list[Span]:
             if where is None:
                 where = [i for i, c in enumerate(lowered) if c.isalnum()]
                 if len(where) != len(squashed):  # a letter the pattern and str do not agree on
-                    where = [m.start() for m in regex.finditer(r"[^\W_]", lowered)]
+                    where = [m.start() for m in re.finditer(r"[^\W_]", lowered)]
             start, end = where[at], where[at + len(value) - 1] + 1
             left_ok = (
                 start == 0 or not text[start - 1].isalnum() or (text[start].isdigit() and text[start - 1].isalpha())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,3 +20,28 @@ def finditer(pattern: regex.Pattern[str], text: str, low: int | None = None, hig
         yield from pattern.finditer(text, low, high, timeout=TIME_LIMIT)
     except TimeoutError as error:
         raise TextTooHard("a pattern ran out of time on a text; it was not released") from error
+
+
+def near(pattern: regex.Pattern[str], anchor: re.Pattern[str], text: str, before: int, after: int) -> Iterator[Any]:
+    """Matches of a slow pattern around those of a quick one, without which it cannot match: at most `before` characters
+    earlier and `after` later, widened to the next blanks."""
+    low = high = -1
+    for hit in anchor.finditer(text):
+        a, b = max(0, hit.start() - before), min(len(text), hit.end() + after)
+        if a <= high:
+            high = max(high, b)
+            continue
+        if high >= 0:
+            yield from finditer(pattern, text, *_widened(text, low, high))
+        low, high = a, b
+    if high >= 0:
+        yield from finditer(pattern, text, *_widened(text, low, high))
+
+
+def _widened(text: str, low: int, high: int) -> tuple[int, int]:
+    least, most = max(0, low - 80), min(len(text), high + 80)
+    while low > least and not text[low - 1].isspace():
+        low -= 1
+    while high < most and not text[high].isspace():
+        high += 1
+    return low, high

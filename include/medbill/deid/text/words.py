@@ -5,12 +5,9 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-import regex
-
 from medbill.deid.text.lexicon import flags, word_set
-from medbill.deid.text.scan import finditer
 
-_WORD = regex.compile(r"(?<![\w])[^\W\d_](?:[^\W_]|['\-](?=[^\W\d_]))*'?\.?")
+_WORD = re.compile(r"(?<![\w])[^\W\d_a-z](?:[^\W_]|['\-](?=[^\W\d_]))*'?\.?")
 _GAP = re.compile(r"[ \t]{0,3}(?:-?\r?\n[ \t>]{0,4})?[ \t]{0,3}")
 
 
@@ -30,7 +27,7 @@ def capitalised(text: str) -> list[list[Word]]:
     """Runs of words with a capital, nothing but blanks or one line break between the words of a run."""
     runs: list[list[Word]] = []
     last_end = -1
-    for match in finditer(_WORD, text):
+    for match in _WORD.finditer(text):
         raw = match[0]
         if not raw[0].isupper():
             continue
