@@ -134,11 +134,11 @@ class Loops:
         self.findings: list[Finding] = []
         self._text, self._money, self._units, self._days = _Gather(), _Gather(), _Gather(), _Gather()
         self._find()
-
-    def fill(self, broken: list[int]) -> None:
-        """Everything else: columns, balances, findings and the tables. broken: claims inside of which the file ends."""
         self._qualify()
         self._adjust()
+
+    def fill(self, broken: list[int]) -> None:
+        """Values, balances, findings and the tables. broken: claims inside of which the file ends."""
         self._remark()
         self._read()
         self._balance()

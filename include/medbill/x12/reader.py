@@ -259,10 +259,7 @@ class Reader:
                 limit = delimiters.next_other(feed.data, current)
                 if limit is not None:
                     piece = _cut(feed, current, self._window, limit)
-            section, rest, after, closed = piece.section, piece.rest, piece.after, piece.closed
-            if piece.mended:
-                place = f"file {self._file + 1}, interchange {self._interchanges}"
-                self._batch.note("TERMINATOR_MISSING", "info", place, "the last segment (IEA) has no terminator")
+            section, rest, after, closed, mended = piece.section, piece.rest, piece.after, piece.closed, piece.mended
             del piece
             text = _text_after_interchange(section, rest if closed else b"")
             if text is not None:
@@ -279,9 +276,15 @@ class Reader:
                     continue
             partial = closed and bool(rest.strip(_BLANK))
             feed.data = after if closed else section.rest(size) + rest + after
-            yield self._prepare(section, size, closed, partial, feed.ended and not feed.data)
+            work = self._prepare(section, size, closed, partial, feed.ended and not feed.data)
+            if mended:
+                place = f"file {self._file + 1}, interchange {self._interchanges}"
+                message = "the last segment (IEA) has no terminator"
+                work.batch.note("TERMINATOR_MISSING", "info", place, message, size - 1)
+            yield work
             if closed:
                 return
+            del work
             del section
             self._window = min(4 * self._window, max(self._window, 2 * self._chunk))
             if len(feed.data) < self._chunk:
