@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from medbill.audit.ledger import Event
-from medbill.errors import BadInput, DecisionRefused
+from medbill.errors import BadInput, DecisionRefused, StoreUnavailable
 from medbill.pipelines import keys
 from medbill.pipelines.context import Context, Partition, batches, column_sum
 from medbill.quality import gates
@@ -35,13 +35,17 @@ _EARLIEST = date(2000, 1, 1)
 
 @dataclass(frozen=True)
 class Received:
-    """Counts of one scan of an inbox, and the partitions it touched."""
+    """Counts of one scan of an inbox, and the partitions it touched.
+
+    refused: files that stay in the inbox because of a name the store does not take, or more than 2 GiB.
+    """
 
     files: int
     landed: int
     duplicates: int
     quarantined: int
     held: int
+    refused: int
     partitions: list[Partition]
 
 
@@ -52,16 +56,20 @@ def scan(ctx: Context, practice: str) -> Received:
     touched: set[Partition] = set()
     names = [name for name in inbox.list(f"{practice}/") if not name.rsplit("/", 1)[-1].startswith(".")]
     for name in names:
-        status, day = _take(ctx, practice, inbox, name)
+        try:
+            status, day = _take(ctx, practice, inbox, name)
+        except BadInput:  # the ledger has its code; the others are taken all the same
+            status, day = "refused", None
         outcomes.append(status)
         if status == "landed" and day is not None:
             touched.add(Partition(practice, "remittances", day))
     return Received(
-        files=len(names),
+        files=len(names) - outcomes.count("gone"),
         landed=outcomes.count("landed"),
         duplicates=outcomes.count("duplicate"),
         quarantined=outcomes.count("quarantined"),
         held=outcomes.count("held"),
+        refused=outcomes.count("refused"),
         partitions=sorted(touched, key=lambda p: p.day),
     )
 
@@ -69,7 +77,13 @@ def scan(ctx: Context, practice: str) -> Received:
 def _take(ctx: Context, practice: str, inbox: ObjectStore, name: str) -> tuple[str, date | None]:
     event = Event(action="read", kind="inbox.read", purpose="payment", practice=practice, resource="inbox")
     with ctx.ledger.touch(event) as touch:
-        data = inbox.get(name)
+        try:
+            data = inbox.get(name)
+        except StoreUnavailable as error:
+            if error.code != "OBJECT_MISSING":
+                raise
+            touch.note(result="gone")  # another scan was faster
+            return "gone", None
         sha256 = hashlib.sha256(data).hexdigest()
         touch.note(file=sha256, bytes=len(data))
         with db.transaction(ctx.db) as connection:
@@ -82,7 +96,7 @@ def _take(ctx: Context, practice: str, inbox: ObjectStore, name: str) -> tuple[s
             touch.note(result="duplicate")
             inbox.delete(name)
             return "duplicate", None
-        base = pa.array([name.rsplit("/", 1)[-1]])
+        base = pa.array([name.rsplit("/", 1)[-1].strip() or "blank"])  # a blank text has no token
         name_index = ctx.vault(practice).tokenize("FILE", base)[0].as_py()
         refusal = _refuse_file(data)
         with db.transaction(ctx.db) as connection:
@@ -106,7 +120,7 @@ def _take(ctx: Context, practice: str, inbox: ObjectStore, name: str) -> tuple[s
         )
         day = _day(data)
         with db.transaction(ctx.db) as connection:
-            connection.execute(
+            first = connection.execute(
                 insert(inbox_files)
                 .values(
                     practice=practice,
@@ -122,7 +136,10 @@ def _take(ctx: Context, practice: str, inbox: ObjectStore, name: str) -> tuple[s
                     version=version,
                 )
                 .on_conflict_do_nothing()
-            )
+                .returning(inbox_files.c.sha256)
+            ).first()
+            if first is None:  # another scan took the same bytes meanwhile
+                status, code = "duplicate", None
             if status == "quarantined":
                 _quarantine_rows(
                     connection,

@@ -54,6 +54,7 @@ def receive(practice: str) -> dict[str, Any]:
         "duplicates": received.duplicates,
         "quarantined": received.quarantined,
         "held": received.held,
+        "refused": received.refused,
         "days": [p.day.isoformat() for p in landed],
         "waiting": len(deidentify.pending(ctx)),
     }
