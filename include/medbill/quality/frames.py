@@ -30,6 +30,13 @@ _SEEN_ELSEWHERE = pa.array(["TRANSACTION_UNBALANCED", "TRUNCATED", "AMOUNT_MISSI
 
 #: Shapes of the code fields that are published as they are: what does not fit may be free text with a name in it.
 _SHAPES = {
+    "remittances": {
+        "version": "[0-9]{6}[A-Za-z0-9]{0,6}",
+        "credit_debit": "[CD]",
+        "payment_method": "ACH|BOP|CHK|FWT|NON",
+        "payee_npi": "[0-9]{10}",
+        "payee_tax_id": "[A-Za-z0-9-]{0,9}[0-9][A-Za-z0-9-]{0,9}",
+    },
     "claims": {
         "filing_indicator": "[A-Za-z0-9]{1,2}",
         "facility_type": "[A-Za-z0-9]{1,2}",
@@ -49,7 +56,13 @@ _SHAPES = {
         "remark_codes": "[A-Za-z]{0,2}[0-9]{1,5}[A-Za-z]?",
     },
     "adjustments": {"reason_code": "[A-Za-z]{0,2}[0-9]{1,4}[A-Za-z]?"},
+    "provider_adjustments": {
+        "provider_id": "[A-Za-z0-9-]{0,29}[0-9][A-Za-z0-9-]{0,29}",
+        "reason_code": "[A-Za-z0-9]{2}",
+    },
 }
+#: Reader problems of a group, interchange or file as a whole that mean: part of it is not there.
+_CUT_SHORT = pa.array(["TRUNCATED", "GE_MISSING", "GE_COUNT", "IEA_COUNT"])
 
 
 def _codes_shaped(tables: Tables, name: str) -> pa.ChunkedArray:
@@ -73,15 +86,22 @@ def _codes_shaped(tables: Tables, name: str) -> pa.ChunkedArray:
 
 
 def landing_remittances(tables: Tables) -> pa.Table:
-    """One row per transaction; reader_errors: what the reader found wrong with its envelope or structure."""
+    """One row per transaction; reader_errors: what the reader found wrong with its envelope or structure, or that its file
+    is cut short; codes_shaped: its codes look like codes."""
     frame = _plain(tables["remittances"], ERA_TABLES["remittances"])
     problems = tables["problems"]
     errors = pc.and_not(pc.equal(problems["severity"], "error"), pc.is_in(problems["code"], value_set=_SEEN_ELSEWHERE))
     whole = pc.and_(pc.is_null(problems["claim_index"]), pc.is_valid(problems["remittance_index"]))
     of_transaction = problems.filter(pc.and_(errors, whole))
     counts = {r["values"]: r["counts"] for r in pc.value_counts(of_transaction["remittance_index"]).to_pylist()}
-    indices = tables["remittances"]["remittance_index"].to_pylist()
-    return frame.append_column("reader_errors", pa.array([counts.get(i, 0) for i in indices], pa.int64()))
+    # what is missing may be a payment, and the sender will send all of the file again: none of it is taken twice
+    cut = pc.and_(pc.is_null(problems["remittance_index"]), pc.is_in(problems["code"], value_set=_CUT_SHORT))
+    places = pc.extract_regex(problems.filter(cut)["place"], r"^file (?P<file>[0-9]+)")
+    cut_files = {int(p["file"]) - 1 for p in places.to_pylist() if p is not None}
+    of_file = zip(*(tables["remittances"][c].to_pylist() for c in ("remittance_index", "file_index")), strict=True)
+    errors_of = [counts.get(index, 0) + (file in cut_files) for index, file in of_file]
+    frame = frame.append_column("codes_shaped", _codes_shaped(tables, "remittances"))
+    return frame.append_column("reader_errors", pa.array(errors_of, pa.int64()))
 
 
 def landing_claims(tables: Tables) -> pa.Table:
@@ -108,8 +128,9 @@ def landing_adjustments(tables: Tables) -> pa.Table:
 
 
 def landing_provider_adjustments(tables: Tables) -> pa.Table:
-    """One row per pair; remittance_known: its transaction is there."""
+    """One row per pair; remittance_known: its transaction is there; codes_shaped: its codes look like codes."""
     frame = _plain(tables["provider_adjustments"], ERA_TABLES["provider_adjustments"])
+    frame = frame.append_column("codes_shaped", _codes_shaped(tables, "provider_adjustments"))
     return frame.append_column(
         "remittance_known", _known(tables, "provider_adjustments", "remittances", "remittance_index")
     )
