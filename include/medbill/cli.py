@@ -16,6 +16,7 @@ _ROOMS = {
     "era": ("medbill.x12.cli", "Read 835 remittance files."),
     "inbox": ("medbill.pipelines.cli", "What came in, what is quarantined or held, and a person's word on it."),
     "proposals": ("medbill.proposals.cli", "List, approve, reject and apply proposals."),
+    "deid": ("medbill.deid.cli", "De-identify free text, and explain what fired."),
     "report": ("medbill.reports.cli", "Make reports."),
     "audit": ("medbill.audit.cli", "Verify and search the ledger."),
     "sandbox": ("medbill.sandbox.cli", "The seeded practice and its stand-in servers."),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -69,7 +71,10 @@ def _record(row: dict[str, Any], records: dict[str, dict[str, Any]]) -> dict[str
     return merged or None
 
 
-def _vault(practice: str | None) -> Any:
+@contextmanager
+def _vault(practice: str | None, source: Path) -> Iterator[Any]:
+    """The practice's vault, open while a ledger row says that this file is being read into it."""
+    from medbill.audit.ledger import Event, Ledger, RunContext
     from medbill.deid.vault import Vault
     from medbill.settings import Settings
     from medbill.store import db
@@ -77,7 +82,14 @@ def _vault(practice: str | None) -> Any:
 
     settings = Settings.from_env()
     chosen = settings.practice(practice) if practice else settings.practices()[0]
-    return Vault(db.engine(settings.database_url), LocalKeyring(settings.keyring), chosen.id)
+    engine = db.engine(settings.database_url)
+    with source.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    event = Event(
+        action="create", kind="deid.run", purpose="operations", practice=chosen.id, resource="file", source_hash=digest
+    )
+    with Ledger(engine, RunContext.from_env()).touch(event):
+        yield Vault(engine, LocalKeyring(settings.keyring), chosen.id)
 
 
 def _fail(error: MedbillError) -> typer.Exit:
@@ -112,8 +124,10 @@ def run(
     try:
         known = _records(records)
         engine = Engine(model)
-        tokens = RunTokens() if no_vault else _vault(practice)
-        with partial.open("w", encoding="utf-8") as sink:
+        with (
+            nullcontext(RunTokens()) if no_vault else _vault(practice, source) as tokens,
+            partial.open("w", encoding="utf-8") as sink,
+        ):
             for batch in _batches(_rows(source)):
                 try:
                     results = engine.deidentify([r["text"] for r in batch], [_record(r, known) for r in batch], tokens)
