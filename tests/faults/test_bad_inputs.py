@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import json
+import os
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -19,7 +21,7 @@ import pytest
 import sqlalchemy as sa
 
 from medbill.audit.verify import verify
-from medbill.pipelines import post, triage
+from medbill.pipelines import extract, post, triage
 from medbill.pipelines.context import Partition
 from medbill.pipelines.keys import remittance_key
 from medbill.store.tables import holds, inbox_files, partitions, proposals, quarantine
@@ -313,3 +315,40 @@ def test_running_again_changes_nothing(world: w.World) -> None:
         for step in (post.post, triage.triage):
             step(world.ctx, Partition(w.PRACTICE, "remittances", partition["day"]))
     assert world.fingerprint() == before
+
+
+def test_names_the_store_does_not_take_stop_nobody(world: w.World) -> None:
+    """Such a file stays where it is, the ledger has the code, the files after it are taken."""
+    odd = ["ZQNAMEBACK\\..\\x.835", "ZQNAMELINE\n.835", os.fsdecode(b"ZQNAMEBYTES\xff.835")]
+    for name in odd:
+        (world.inbox / name).write_bytes(b"never read")
+    (world.inbox / "ZQNAMELINK.835").symlink_to(world.inbox / odd[0])  # not followed, not counted
+    sha = world.drop("zz_after_them.835", b" ")
+    received = world.scan()
+    assert (received.files, received.refused, received.quarantined) == (4, 3, 1)
+    assert world.rows(inbox_files, inbox_files.c.sha256 == sha)[0]["status"] == "quarantined"
+    assert world.waiting() == sorted([*odd, "ZQNAMELINK.835"])
+    with world.ctx.db.connect() as connection:
+        refused = (
+            connection.execute(sa.text("SELECT payload FROM audit.rows WHERE outcome = 'failure'")).scalars().all()
+        )
+    assert [json.loads(bytes(row))["details"]["error"] for row in refused] == ["KEY_REFUSED"] * 3
+    w.assert_no_canary(world, {"ZQNAME"})
+    for name in world.waiting():
+        (world.inbox / name).unlink()
+
+
+def test_a_visit_moved_to_another_day_is_one_claim(world: w.World) -> None:
+    """It is found on the new day alone, though nothing else is left on the old one, so its payment is not ambiguous."""
+    old, new = (w.SERVICE_DAY + timedelta(days=n) for n in (20, 21))
+    moved = world.office.claim(bill=False)
+    world.drop("moved.835", w.interchange(NEXT_DAY, w.Payment((moved,)), control=7))
+    for day in (old, new):
+        world.office.billed = [row for row in world.office.billed if row[0] != moved.id]
+        world.office.bill(moved, day)
+        extract.extract(world.ctx, w.PRACTICE, "drchrono", world.office, old, new)
+        world.publish()
+    world.run()
+    assert world.rows(holds, holds.c.reason_code == "AMBIGUOUS_CLAIM", holds.c.day == NEXT_DAY) == []
+    assert len(world.rows(proposals, proposals.c.day == NEXT_DAY, proposals.c.kind == "posting")) == 2
+    w.assert_nothing_lost(world)

@@ -49,7 +49,7 @@ def extract(ctx: Context, practice: str, platform: str, source: ClaimSource, sta
     )
     with ctx.ledger.touch(event) as touch:
         extracted = source.extract(start, end)
-        changed = _land(ctx, practice, extracted.tables)
+        changed = _land(ctx, practice, extracted.tables, start, end)
         touch.note(
             claims=extracted.tables["claims"].num_rows,
             partitions=len(changed),
@@ -80,10 +80,13 @@ class _Day:
     version: str
 
 
-def _land(ctx: Context, practice: str, tables: dict[str, pa.Table]) -> list[Partition]:
-    """Land each service day that changed. Raises QualityGateClosed after the rest is landed where a day fails gate 1."""
+def _land(ctx: Context, practice: str, tables: dict[str, pa.Table], start: date, end: date) -> list[Partition]:
+    """Land each service day of the window that changed.
+
+    Raises QualityGateClosed after the rest is landed where a day fails gate 1.
+    """
     changed, closed = [], []
-    for batch in batches(_changed_days(ctx, practice, tables), lambda d: len(d.payload)):
+    for batch in batches(_changed_days(ctx, practice, tables, start, end), lambda d: len(d.payload)):
         checked = gates.check_claims([d.tables for d in batch], ctx.settings.great_expectations)
         for d, result in zip(batch, checked, strict=True):
             if result.passed:
@@ -97,7 +100,7 @@ def _land(ctx: Context, practice: str, tables: dict[str, pa.Table]) -> list[Part
     return changed
 
 
-def _changed_days(ctx: Context, practice: str, tables: dict[str, pa.Table]) -> list[_Day]:
+def _changed_days(ctx: Context, practice: str, tables: dict[str, pa.Table], start: date, end: date) -> list[_Day]:
     claims, lines = tables["claims"], tables["claim_lines"]
     with db.transaction(ctx.db) as connection:
         have = dict(
@@ -108,7 +111,10 @@ def _changed_days(ctx: Context, practice: str, tables: dict[str, pa.Table]) -> l
             ).all()
         )
     found = []
-    for day in sorted(d for d in pc.unique(claims["service_date"]).to_pylist() if d is not None):
+    named = {d for d in pc.unique(claims["service_date"]).to_pylist() if d is not None}
+    # a day that had claims and has none any more: they were moved, and must not be found on both days
+    emptied = {d for d in have if start <= d <= end}
+    for day in sorted(named | emptied):
         of_day = claims.filter(pc.equal(claims["service_date"], pa.scalar(day, pa.date32()))).sort_by("claim_id")
         its_lines = lines.filter(pc.is_in(lines["claim_id"], value_set=of_day["claim_id"].combine_chunks())).sort_by(
             [("claim_id", "ascending"), ("line_number", "ascending")]

@@ -67,6 +67,8 @@ def post(ctx: Context, partition: Partition) -> dict[str, Any] | None:
 
     The same input gives the same result rows, holds and proposal ids.
     """
+    # before anything is read: what is published meanwhile is then still to be posted, says pending()
+    input_hash, claims_state = _content_hash(ctx, partition), _claims_state(ctx, partition.practice)
     remittance = deidentify.read(ctx, partition)
     if not remittance:
         return None
@@ -96,20 +98,13 @@ def post(ctx: Context, partition: Partition) -> dict[str, Any] | None:
     with db.transaction(ctx.db) as connection:
         proposed = lifecycle.propose(connection, drafts)
         _hold(connection, partition, matched.holds)
-        input_hash = connection.execute(
-            sa.select(partitions.c.content_hash).where(
-                partitions.c.practice == partition.practice,
-                partitions.c.object == "remittances",
-                partitions.c.day == partition.day,
-            )
-        ).scalar()
         results.point(
             connection,
             partition.practice,
             "postings",
             partition.day,
             written,
-            {**counts, "input": input_hash, "practice_claims": _claims_state(ctx, partition.practice)},
+            {**counts, "input": input_hash, "practice_claims": claims_state},
         )
     return {
         "day": partition.day.isoformat(),
@@ -146,6 +141,15 @@ def published_claims(ctx: Context, practice: str, tokens: pa.ChunkedArray) -> di
         "claims": pa.concat_tables(claims).combine_chunks(),
         "claim_lines": pa.concat_tables(lines).combine_chunks(),
     }
+
+
+def _content_hash(ctx: Context, partition: Partition) -> str | None:
+    """The hash of what is published of a partition now."""
+    with db.transaction(ctx.db) as connection:
+        found: str | None = connection.execute(
+            sa.select(partitions.c.content_hash).where(*partition.where(partitions))
+        ).scalar()
+    return found
 
 
 def _claims_state(ctx: Context, practice: str) -> str:

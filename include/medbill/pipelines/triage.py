@@ -44,6 +44,14 @@ def triage(ctx: Context, partition: Partition) -> dict[str, Any] | None:
 
     Denials that cannot be acted on are reported but not proposed.
     """
+    with db.transaction(ctx.db) as connection:  # before it is read: a posting made meanwhile is then still pending
+        posting_hash = connection.execute(
+            sa.select(results_table.c.content_hash).where(
+                results_table.c.practice == partition.practice,
+                results_table.c.kind == "postings",
+                results_table.c.day == partition.day,
+            )
+        ).scalar()
     remittance = deidentify.read(ctx, partition)
     posted = results.read(ctx, partition.practice, "postings", partition.day, partition.day)
     if not remittance or not posted:
@@ -63,13 +71,6 @@ def triage(ctx: Context, partition: Partition) -> dict[str, Any] | None:
     }
     with db.transaction(ctx.db) as connection:
         proposed = lifecycle.propose(connection, _drafts(partition, found))
-        posting_hash = connection.execute(
-            sa.select(results_table.c.content_hash).where(
-                results_table.c.practice == partition.practice,
-                results_table.c.kind == "postings",
-                results_table.c.day == partition.day,
-            )
-        ).scalar()
         results.point(
             connection, partition.practice, "denials", partition.day, written, {**counts, "input": posting_hash}
         )
