@@ -10,8 +10,7 @@ _STRICT = re.compile(
     rb"ISA([^A-Za-z0-9\s])..\1.{10}\1..\1.{10}\1..\1.{15}\1..\1.{15}\1.{6}\1.{4}\1(.)\1.{5}\1.{9}\1.\1.\1(.)(.)",
     re.DOTALL,
 )
-#: Bytes of a header at fixed widths, and what a malformed one may take.
-HEADER_BYTES = 106
+#: How far a malformed header may reach.
 LOOSE_BYTES = 400
 _SPACE = b" \t\r\n\0"
 
@@ -26,20 +25,20 @@ class Delimiters:
     exact: bool = True
 
 
-def find(data: bytes, start: int = 0, *, whole: bool = True) -> tuple[int, Delimiters] | None:
-    """The first interchange header at or after start: its position and delimiters; None where there is none.
+def find(data: bytes, *, whole: bool = True) -> tuple[int, Delimiters | None] | None:
+    """The first interchange header: its position and delimiters; None where there is none.
 
-    An ISA of wrong widths counts when its sixteen separators and the segment after it can be made out.
-    whole: no bytes follow; otherwise a header too close to the end is left for when more is there.
+    An ISA of wrong widths counts when its separators and the segment after it can be made out. whole: no bytes follow;
+    otherwise what may become a header with more bytes is given without delimiters.
     """
-    position = data.find(b"ISA", start)
+    position = data.find(b"ISA")
     while position >= 0:
+        undecided = not whole and len(data) - position <= LOOSE_BYTES
         strict = _STRICT.match(data, position)
-        found = _strict(data, strict) if strict else None
-        if found is None:
-            if not whole and len(data) - position <= LOOSE_BYTES:
-                return None
-            found = _loose(data, position)
+        found = _strict(data, strict) if strict and (whole or len(data) - strict.end() >= 16) else None
+        if found is None and undecided:
+            return position, None
+        found = found or _loose(data, position)
         if found is not None:
             return position, found
         position = data.find(b"ISA", position + 3)
@@ -63,7 +62,7 @@ def _strict(data: bytes, match: re.Match[bytes]) -> Delimiters | None:
     element, component, terminator = match[1][0], match[3][0], match[4][0]
     if bytes([terminator]).isalnum() or terminator in (element, component) or component == element:
         return None
-    following = data[match.end() : match.end() + 8].lstrip(_SPACE)
+    following = data[match.end() : match.end() + 16].lstrip(_SPACE + bytes([terminator]))
     if len(following) >= 4 and not _segment_start(following, element):
         return None
     return Delimiters(element, component, terminator)
@@ -72,11 +71,6 @@ def _strict(data: bytes, match: re.Match[bytes]) -> Delimiters | None:
 def _segment_start(data: bytes, element: int) -> bool:
     separator = re.escape(bytes([element]))
     return re.match(rb"[A-Z][A-Z0-9]{1,2}" + separator, data) is not None
-
-
-def looks_like_segment(data: bytes, delimiters: Delimiters) -> bool:
-    """Whether data begins like a segment: an id of two or three letters or digits and the element separator."""
-    return _segment_start(data.lstrip(_SPACE), delimiters.element)
 
 
 def _loose(data: bytes, position: int) -> Delimiters | None:

@@ -55,8 +55,8 @@ def interchange_date(data: bytes) -> date | None:
     """ISA09 of the first interchange; None where there is none or it is no date."""
     head = next(source.blocks(data, max(len(data), 1)), b"")
     found = delimiters.find(head)
-    if found is None:
+    if found is None or found[1] is None:
         return None
-    at, marks = found
+    at, marks = found[0], found[1]
     elements = head[at : at + delimiters.LOOSE_BYTES].split(bytes([marks.element]), 10)
     return isa_date(elements[9]) if len(elements) > 9 else None

@@ -42,7 +42,7 @@ _IN_PLACE = flags("TA1")
 _BLANK = bytes(range(33))
 _FINAL_IEA = re.compile(rb"IEA(.)[0-9]{1,5}\1[0-9]{9}", re.DOTALL)
 _SEGMENT_ID = re.compile(rb"[A-Z][A-Z0-9]{1,2}")
-_HEADER_BEGINS = re.compile(rb"ISA[^A-Za-z0-9\s]")
+_HEADER_BEGINS = re.compile(rb"ISA([^A-Za-z0-9\s])(?:[0-9]{2}\1|[0-9]{0,2}\Z)")
 _TRANSACTION_SETS = frozenset({"270", "271", "276", "277", "278", "820", "824", "834", "837", "997", "999"})
 _LARGEST = 10**18  # what the 18 digits of the schema hold, in cents
 
@@ -218,38 +218,30 @@ class Reader:
     def _seek(self, feed: Feed, found_any: bool) -> Delimiters | None:
         """Go to the next interchange header; None at the end of the file. Raises NotX12 where there was none at all."""
         skipped = b""
+        marks: Delimiters | None = None
         while True:
             found = delimiters.find(feed.data, whole=feed.ended)
-            if found is not None:
-                skipped = skipped or feed.data[: found[0]].removeprefix(b"\xef\xbb\xbf").strip(_BLANK)
-                feed.data = feed.data[found[0] :]
+            at, marks = found or (len(feed.data) if feed.ended else max(len(feed.data) - 3, 0), None)
+            skipped = skipped or feed.data[:at].removeprefix(b"\xef\xbb\xbf").strip(_BLANK)
+            if marks is not None or feed.ended:
                 break
-            if feed.ended:
-                break
-            keep = feed.data.rfind(b"ISA")
-            if keep < 0 or len(feed.data) - keep > delimiters.LOOSE_BYTES:
-                keep = max(len(feed.data) - 3, 0)
-            skipped = skipped or feed.data[:keep].removeprefix(b"\xef\xbb\xbf").strip(_BLANK)
-            feed.data = feed.data[keep:]
+            feed.data = feed.data[at:]
             feed.more(self._chunk)
         place = f"file {self._file + 1}, after interchange {self._interchanges}"
-        if found is None:
-            rest, feed.data = feed.data.removeprefix(b"\xef\xbb\xbf").strip(_BLANK), b""
-            begun = _HEADER_BEGINS.search(rest) is not None
+        if marks is None:
+            begun = _HEADER_BEGINS.search(feed.data) is not None
             if not found_any:
-                raise NotX12(_no_interchange(begun, bool(skipped or rest)))
+                raise NotX12(_no_interchange(begun, bool(skipped)))
             if begun:
                 self._batch.note("TRUNCATED", "error", place, "the file breaks off inside an interchange header (ISA)")
-            skipped = skipped or rest
+        feed.data = feed.data[at:]
         if skipped:
             message = "text outside of any interchange was not read"
             self._batch.note("TEXT_SKIPPED", "info", place if self._interchanges else f"file {self._file + 1}", message)
-        if found is None:
-            return None
-        if not found[1].exact:
+        if marks is not None and not marks.exact:
             message = "the ISA segment has not its fixed widths; its delimiters were inferred"
             self._batch.note("ISA_MALFORMED", "warning", place, message)
-        return found[1]
+        return marks
 
     def _delimited(self, feed: Feed, current: Delimiters) -> Iterator[_Work]:
         """Interchanges with the same delimiters, section by section, until other delimiters, other text or the end."""
