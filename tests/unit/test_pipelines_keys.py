@@ -20,7 +20,9 @@ def tables(shape: list[tuple[int, list[list[int]]]]) -> dict[str, pa.Table]:
             claims.append({"remittance_index": r, "claim_index": c})
             adjustments.append({"remittance_index": r, "claim_index": c, "line_index": None})
             for number, count in enumerate(its_lines, 1):
-                adjustments += [{"remittance_index": r, "claim_index": c, "line_index": len(lines)} for _ in range(count)]
+                adjustments += [
+                    {"remittance_index": r, "claim_index": c, "line_index": len(lines)} for _ in range(count)
+                ]
                 lines.append({"remittance_index": r, "claim_index": c, "line_index": len(lines), "line_number": number})
     i, s = pa.int32(), pa.string()
     made = {
@@ -31,7 +33,10 @@ def tables(shape: list[tuple[int, list[list[int]]]]) -> dict[str, pa.Table]:
         "provider_adjustments": (plb, {"remittance_index": i, "amount": i}),
         "problems": ([], {"remittance_index": i, "code": s}),
     }
-    return {name: pa.Table.from_pylist(rows, schema=pa.schema(list(fields.items()))) for name, (rows, fields) in made.items()}
+    return {
+        name: pa.Table.from_pylist(rows, schema=pa.schema(list(fields.items())))
+        for name, (rows, fields) in made.items()
+    }
 
 
 def test_keys_of_two_files() -> None:
@@ -39,7 +44,9 @@ def test_keys_of_two_files() -> None:
     first, second, third = keys.remittance_key("aa", 0), keys.remittance_key("aa", 1), keys.remittance_key("bb", 0)
     assert keyed["remittances"]["remittance_key"].to_pylist() == [first, second, third]
     assert keyed["claims"]["claim_key"].to_pylist() == [f"{first}-0", f"{first}-1", f"{second}-0", f"{third}-0"]
-    of_first = [(a["line_number"], a["sequence"]) for a in keyed["adjustments"].to_pylist() if a["claim_key"] == f"{first}-0"]
+    of_first = [
+        (a["line_number"], a["sequence"]) for a in keyed["adjustments"].to_pylist() if a["claim_key"] == f"{first}-0"
+    ]
     assert of_first == [(None, 1), (1, 2), (2, 3), (2, 4)]
     assert keyed["provider_adjustments"]["sequence"].to_pylist() == [1, 2, 1, 2, 1, 2]
 
@@ -54,7 +61,10 @@ def test_empty_tables() -> None:
     assert keys.with_keys(tables([]), [])["claims"].num_rows == 0
 
 
-@given(st.data(), st.lists(st.tuples(st.just(0), st.lists(st.lists(st.integers(0, 3), max_size=3), max_size=3)), max_size=4))
+@given(
+    st.data(),
+    st.lists(st.tuples(st.just(0), st.lists(st.lists(st.integers(0, 3), max_size=3), max_size=3)), max_size=4),
+)
 def test_every_row_passes_or_is_refused(data: st.DataObject, shape: list) -> None:
     keyed = keys.with_keys(tables(shape), ["aa"])
     bad_r = data.draw(st.sets(st.integers(0, max(len(shape) - 1, 0))))
