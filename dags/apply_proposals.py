@@ -10,7 +10,7 @@ import pendulum
 from airflow.sdk import CronTriggerTimetable, dag, task
 
 from common import run
-from common.assets import PROPOSALS, WRITE_BACKS
+from common.assets import PRACTICES, PROPOSALS, WRITE_BACKS
 from common.defaults import DEFAULTS, LATE
 
 
@@ -27,13 +27,13 @@ from common.defaults import DEFAULTS, LATE
     tags=["proposals", "write-back"],
 )
 def apply_proposals():
-    @task
+    @task(inlets=[PRACTICES])
     def practices() -> list[str]:
         from medbill.pipelines import tasks
 
         return tasks.practices(platform="drchrono")
 
-    @task(inlets=[PROPOSALS], outlets=[WRITE_BACKS])
+    @task(multiple_outputs=False, inlets=[PROPOSALS], outlets=[WRITE_BACKS])
     def apply(practice: str) -> dict:
         from medbill.pipelines import tasks
 

@@ -27,13 +27,13 @@ from common.defaults import DEFAULTS, LATE
     tags=["claims", "remittances", "de-identification"],
 )
 def deidentify():
-    @task(inlets=[LANDED_CLAIMS], outlets=[CLAIMS])
+    @task(multiple_outputs=False, inlets=[LANDED_CLAIMS], outlets=[CLAIMS])
     def publish_claims() -> dict:
         from medbill.pipelines import tasks
 
         return run.or_skip(tasks.publish("claims"))
 
-    @task(inlets=[LANDED_REMITTANCES], outlets=[REMITTANCES], trigger_rule="none_failed")
+    @task(multiple_outputs=False, inlets=[LANDED_REMITTANCES], outlets=[REMITTANCES], trigger_rule="none_failed")
     def publish_remittances() -> dict:
         from medbill.pipelines import tasks
 

@@ -10,7 +10,7 @@ import pendulum
 from airflow.sdk import CronTriggerTimetable, dag, task
 
 from common import run
-from common.assets import LANDED_CLAIMS, PLATFORM_CLAIMS
+from common.assets import LANDED_CLAIMS, PLATFORM_CLAIMS, PRACTICES
 from common.defaults import DEFAULTS, LATE
 
 
@@ -27,13 +27,13 @@ from common.defaults import DEFAULTS, LATE
     tags=["extract", "claims"],
 )
 def extract_drchrono():
-    @task
+    @task(inlets=[PRACTICES])
     def practices() -> list[str]:
         from medbill.pipelines import tasks
 
         return tasks.practices(platform="drchrono")
 
-    @task(inlets=[PLATFORM_CLAIMS], outlets=[LANDED_CLAIMS])
+    @task(multiple_outputs=False, inlets=[PLATFORM_CLAIMS], outlets=[LANDED_CLAIMS])
     def extract(practice: str) -> dict:
         from medbill.pipelines import tasks
 

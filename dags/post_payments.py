@@ -29,7 +29,7 @@ from common.defaults import DEFAULTS, LATE
     tags=["remittances", "proposals"],
 )
 def post_payments():
-    @task(inlets=[REMITTANCES, CLAIMS], outlets=[POSTINGS, PROPOSALS])
+    @task(multiple_outputs=False, inlets=[REMITTANCES, CLAIMS], outlets=[POSTINGS, PROPOSALS])
     def post(dag_run=None, data_interval_start=None) -> dict:
         from medbill.pipelines import tasks
 

@@ -10,7 +10,7 @@ import pendulum
 from airflow.sdk import CronTriggerTimetable, dag, task
 
 from common import run
-from common.assets import INBOX, LANDED_REMITTANCES
+from common.assets import INBOX, LANDED_REMITTANCES, PRACTICES
 from common.defaults import DEFAULTS, LATE
 
 
@@ -27,13 +27,13 @@ from common.defaults import DEFAULTS, LATE
     tags=["remittances"],
 )
 def receive_remittances():
-    @task
+    @task(inlets=[PRACTICES])
     def practices() -> list[str]:
         from medbill.pipelines import tasks
 
         return tasks.practices()
 
-    @task(inlets=[INBOX], outlets=[LANDED_REMITTANCES])
+    @task(multiple_outputs=False, inlets=[INBOX], outlets=[LANDED_REMITTANCES])
     def receive(practice: str) -> dict:
         from medbill.pipelines import tasks
 

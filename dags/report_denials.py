@@ -8,7 +8,7 @@ from datetime import timedelta
 import pendulum
 from airflow.sdk import AssetOrTimeSchedule, CronTriggerTimetable, dag, task
 
-from common.assets import DENIAL_REPORT, DENIALS, REMITTANCES
+from common.assets import DENIAL_REPORT, DENIALS, PRACTICES, REMITTANCES
 from common.defaults import DEFAULTS, LATE
 
 
@@ -25,13 +25,13 @@ from common.defaults import DEFAULTS, LATE
     tags=["denials", "reports"],
 )
 def report_denials():
-    @task
+    @task(inlets=[PRACTICES])
     def practices() -> list[str]:
         from medbill.pipelines import tasks
 
         return tasks.practices()
 
-    @task(inlets=[DENIALS, REMITTANCES], outlets=[DENIAL_REPORT])
+    @task(multiple_outputs=False, inlets=[DENIALS, REMITTANCES], outlets=[DENIAL_REPORT])
     def report(practice: str) -> dict:
         from medbill.pipelines import tasks
 

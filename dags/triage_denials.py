@@ -26,7 +26,7 @@ from common.defaults import DEFAULTS, LATE
     tags=["denials", "proposals"],
 )
 def triage_denials():
-    @task(inlets=[REMITTANCES, POSTINGS], outlets=[DENIALS, PROPOSALS])
+    @task(multiple_outputs=False, inlets=[REMITTANCES, POSTINGS], outlets=[DENIALS, PROPOSALS])
     def triage(dag_run=None, data_interval_start=None) -> dict:
         from medbill.pipelines import tasks
 

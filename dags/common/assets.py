@@ -2,6 +2,7 @@
 
 from airflow.sdk import Asset
 
+PRACTICES = Asset(name="practices", uri="file://medbill/policies/practices")
 PLATFORM_CLAIMS = Asset(name="platform_claims", uri="file://medbill/platform/claims")
 INBOX = Asset(name="inbox", uri="file://medbill/inbox/remittances")
 LANDED_CLAIMS = Asset(name="landed_claims", uri="file://medbill/landing/claims")

@@ -3,17 +3,53 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from functools import wraps
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
 
+from medbill.errors import MedbillError
 from medbill.settings import Settings
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 REPORT_DAYS = 90
 #: Asset and manual runs take all that is pending; scheduled runs their own day and what is pending; a backfill its day alone.
 _ALL_PENDING = frozenset({"asset_triggered", "asset_materialization", "manual", "operator_triggered"})
 
 
+class Unexpected(MedbillError):
+    """A failure nobody foresaw. The message has its class and place; its own text may quote a record and stays out."""
+
+    code = "UNEXPECTED"
+
+
+def without_values(task: Callable[P, R]) -> Callable[P, R]:
+    """Lets only our own errors out of a task: Airflow writes an exception's text and chain to its log."""
+
+    @wraps(task)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return task(*args, **kwargs)
+        except MedbillError as error:
+            # its cause may be a library's error with a value in its text
+            raise error.with_traceback(None) from None
+        except Exception as error:
+            frame, place = error.__traceback__, "unknown"
+            while frame is not None:
+                code = frame.tb_frame.f_code
+                if "medbill" in Path(code.co_filename).parts:
+                    place = f"{Path(code.co_filename).stem}.{code.co_name}:{frame.tb_lineno}"
+                frame = frame.tb_next
+            failed = f"{type(error).__name__} in {place}; reproduce it there with the same partition"
+        raise Unexpected(failed)
+
+    return run
+
+
+@without_values
 def practices(platform: str | None = None) -> list[str]:
     """Ids of all practices, or of those on one platform."""
     return [p.id for p in Settings.from_env().practices() if platform in (None, p.platform)]
@@ -27,6 +63,7 @@ def days(run_type: str, data_interval_start: datetime | None) -> dict[str, Any]:
     return {"day": data_interval_start.date().isoformat(), "pending": kind != "backfill"}
 
 
+@without_values
 def extract(practice: str, platform: str, connection: Mapping[str, Any]) -> dict[str, Any]:
     from medbill.pipelines import connections, deidentify
     from medbill.pipelines import extract as pipeline
@@ -39,6 +76,7 @@ def extract(practice: str, platform: str, connection: Mapping[str, Any]) -> dict
     return {"practice": practice, "days": [p.day.isoformat() for p in changed], "waiting": len(deidentify.pending(ctx))}
 
 
+@without_values
 def receive(practice: str) -> dict[str, Any]:
     from medbill.pipelines import deidentify
     from medbill.pipelines import receive as pipeline
@@ -60,6 +98,7 @@ def receive(practice: str) -> dict[str, Any]:
     }
 
 
+@without_values
 def publish(object_name: str) -> dict[str, Any]:
     from medbill.pipelines import deidentify
     from medbill.pipelines import post as downstream
@@ -71,6 +110,7 @@ def publish(object_name: str) -> dict[str, Any]:
     return {"object": object_name, "published": [p.ref() for p in published], "waiting": len(downstream.pending(ctx))}
 
 
+@without_values
 def post(which: dict[str, Any]) -> dict[str, Any]:
     from medbill.pipelines import post as pipeline
     from medbill.pipelines import triage as downstream
@@ -81,6 +121,7 @@ def post(which: dict[str, Any]) -> dict[str, Any]:
     return {**done, "waiting": len(downstream.pending(ctx))}
 
 
+@without_values
 def triage(which: dict[str, Any]) -> dict[str, Any]:
     from medbill.pipelines import triage as pipeline
     from medbill.pipelines.context import Context
@@ -90,6 +131,7 @@ def triage(which: dict[str, Any]) -> dict[str, Any]:
     return {**done, "waiting": 0}
 
 
+@without_values
 def report(practice: str) -> dict[str, Any]:
     from medbill.pipelines import report as pipeline
     from medbill.pipelines.context import Context
@@ -101,6 +143,7 @@ def report(practice: str) -> dict[str, Any]:
     return {"practice": practice, "report": str(made.html)}
 
 
+@without_values
 def apply(practice: str, connection: Mapping[str, Any]) -> dict[str, Any]:
     from medbill.pipelines import apply as pipeline
     from medbill.pipelines import connections

@@ -1,0 +1,47 @@
+"""What leaves a task by exception: our own words, or the class and place of a failure, never a value."""
+
+from __future__ import annotations
+
+import traceback
+
+import pytest
+
+from medbill.errors import StoreUnavailable
+from medbill.pipelines import tasks
+
+
+def text_of(error: BaseException) -> str:
+    return "".join(traceback.format_exception(error))
+
+
+def test_a_library_error_that_quotes_a_record_comes_out_without_it() -> None:
+    @tasks.without_values
+    def task() -> int:
+        return int("JANE QUILLSWORTH")
+
+    with pytest.raises(tasks.Unexpected, match="UNEXPECTED: ValueError in ") as caught:
+        task()
+    assert "QUILLSWORTH" not in text_of(caught.value)
+    assert caught.value.__cause__ is None and caught.value.__context__ is None
+
+
+def test_our_error_keeps_its_words_and_loses_its_cause() -> None:
+    @tasks.without_values
+    def task() -> None:
+        try:
+            int("JANE QUILLSWORTH")
+        except ValueError as error:
+            raise StoreUnavailable("the store is down; retry") from error
+
+    with pytest.raises(StoreUnavailable, match="the store is down") as caught:
+        task()
+    assert "QUILLSWORTH" not in text_of(caught.value)
+
+
+def test_the_place_is_named() -> None:
+    with pytest.raises(tasks.Unexpected, match=r"in tasks\.\w+:\d+"):
+        tasks.post({})
+
+
+def test_a_result_passes() -> None:
+    assert tasks.without_values(lambda n: n + 1)(1) == 2
