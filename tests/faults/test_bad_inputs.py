@@ -35,6 +35,7 @@ pytestmark = pytest.mark.slow
 
 DAY = date(2026, 10, 5)
 NEXT_DAY = DAY + timedelta(days=1)
+MOVED_FROM = w.SERVICE_DAY + timedelta(days=20)
 
 
 @dataclass
@@ -235,6 +236,8 @@ def world(module_database: sa.Engine, tmp_path_factory: pytest.TempPathFactory) 
     office = w.Office()
     cases = build(office)
     made = w.open_world(module_database, tmp_path_factory.mktemp("home"), office)
+    made.moved = office.claim(bill=False)
+    office.bill(made.moved, MOVED_FROM)
     made.bill()
     for case in cases:
         for name, data in case.files:
@@ -340,14 +343,11 @@ def test_names_the_store_does_not_take_stop_nobody(world: w.World) -> None:
 
 def test_a_visit_moved_to_another_day_is_one_claim(world: w.World) -> None:
     """It is found on the new day alone, though nothing else is left on the old one, so its payment is not ambiguous."""
-    old, new = (w.SERVICE_DAY + timedelta(days=n) for n in (20, 21))
-    moved = world.office.claim(bill=False)
+    moved, new_day = world.moved, MOVED_FROM + timedelta(days=1)
+    world.office.billed = [row for row in world.office.billed if row[0] != moved.id]
+    world.office.bill(moved, new_day)
     world.drop("moved.835", w.interchange(NEXT_DAY, w.Payment((moved,)), control=7))
-    for day in (old, new):
-        world.office.billed = [row for row in world.office.billed if row[0] != moved.id]
-        world.office.bill(moved, day)
-        extract.extract(world.ctx, w.PRACTICE, "drchrono", world.office, old, new)
-        world.publish()
+    extract.extract(world.ctx, w.PRACTICE, "drchrono", world.office, MOVED_FROM, new_day)
     world.run()
     assert world.rows(holds, holds.c.reason_code == "AMBIGUOUS_CLAIM", holds.c.day == NEXT_DAY) == []
     assert len(world.rows(proposals, proposals.c.day == NEXT_DAY, proposals.c.kind == "posting")) == 2
