@@ -175,12 +175,14 @@ class Ledger:
                 # Even a COMMIT whose answer was lost may be sent again: the key finds the row.
                 if attempt == _ATTEMPTS or not (state is None or state.startswith(_TRANSIENT)):
                     raise LedgerUnavailable(
-                        f"the ledger refused a row ({state or 'no connection'}); no protected data may be touched"
+                        f"the ledger refused a row ({state or 'no connection'}); no protected data may be touched: "
+                        "check that the database is up, then retry"
                     ) from None
                 time.sleep(attempt * (10 + secrets.randbelow(40)) / 1000)
             except SQLAlchemyError as error:
                 raise LedgerUnavailable(
-                    f"the ledger cannot be reached ({type(error).__name__}); no protected data may be touched"
+                    f"the ledger cannot be reached ({type(error).__name__}); no protected data may be touched: "
+                    "check the connection settings, then retry"
                 ) from None
         raise AssertionError("unreachable")
 
