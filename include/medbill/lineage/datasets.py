@@ -13,7 +13,19 @@ NAMESPACE = "medbill"
 _ASSET_NAMESPACE = "file://medbill"
 #: Zones of the flow, from what comes in to what goes out. Zones with protected data hold it sealed.
 ZONES = frozenset(
-    {"platform", "inbox", "landing", "quarantine", "vault", "deid", "results", "proposals", "reports", "ledger"}
+    {
+        "policies",
+        "platform",
+        "inbox",
+        "landing",
+        "quarantine",
+        "vault",
+        "deid",
+        "results",
+        "proposals",
+        "reports",
+        "ledger",
+    }
 )
 _NAME = re.compile(r"[a-z][a-z0-9_]*(/[a-z][a-z0-9_]*)*")
 
