@@ -18,43 +18,11 @@ import sqlalchemy as sa
 
 from medbill.audit.ledger import Event
 from medbill.errors import DecisionRefused, MedbillError, PlatformError, PlatformUnknownOutcome, TokenRefused
+from medbill.platforms.base import Receipt, Writer
 from medbill.proposals import lifecycle, render
 from medbill.proposals.content import canonical, content_hash
 from medbill.store import db as store
 from medbill.store.tables import outbox, proposal_events, proposals
-
-
-class Receipt(Protocol):
-    """What a platform answered: ids only."""
-
-    def as_dict(self) -> dict[str, str]: ...
-
-
-class Writer(Protocol):
-    """The writing half of a platform adapter (medbill.platforms.base.Writer).
-
-    A write raises PlatformError where the platform surely did not take it, PlatformUnknownOutcome where it may have.
-    """
-
-    @property
-    def name(self) -> str: ...
-
-    def write_task(
-        self,
-        *,
-        idempotency_key: str,
-        claim_id: str,
-        title: str,
-        text: str,
-        priority: int = 20,
-        due_on: date | None = None,
-    ) -> Receipt: ...
-
-    def write_claim_note(self, *, idempotency_key: str, claim_id: str, text: str) -> Receipt: ...
-
-    def find_task(self, idempotency_key: str, *, since: date | None = None) -> Receipt | None: ...
-
-    def find_claim_note(self, idempotency_key: str, *, claim_id: str) -> Receipt | None: ...
 
 
 class Revealer(Protocol):
