@@ -249,7 +249,7 @@ def rows(table: pa.Table, drop: tuple[str, ...] = ()) -> list[dict[str, Any]]:
     return [{k: _plain(v) for k, v in row.items() if k not in drop} for row in table.to_pylist()]
 
 
-def _by_claim(table: pa.Table, drop: tuple[str, ...] = ()) -> dict[str, list[dict[str, Any]]]:
+def by_claim(table: pa.Table, drop: tuple[str, ...] = ()) -> dict[str, list[dict[str, Any]]]:
     grouped: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in rows(table, drop):
         grouped[row.pop("claim_key")].append(row)
@@ -257,7 +257,7 @@ def _by_claim(table: pa.Table, drop: tuple[str, ...] = ()) -> dict[str, list[dic
 
 
 def _posting_drafts(partition: Partition, postings: pa.Table, lines: pa.Table) -> list[Draft]:
-    of_claim = _by_claim(lines)
+    of_claim = by_claim(lines)
     drafts = []
     for p in rows(postings):
         verb = "Reverse" if p["is_reversal"] else "Post"
@@ -280,7 +280,7 @@ def _posting_drafts(partition: Partition, postings: pa.Table, lines: pa.Table) -
 
 def _dispute_drafts(partition: Partition, underpayments: pa.Table) -> list[Draft]:
     drafts = []
-    for key, lines in _by_claim(underpayments).items():
+    for key, lines in by_claim(underpayments).items():
         variance = sum((Decimal(line["variance"]) for line in lines), Decimal(0))
         drafts.append(
             Draft(

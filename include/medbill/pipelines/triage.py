@@ -85,7 +85,7 @@ def triage(ctx: Context, partition: Partition) -> dict[str, Any] | None:
 
 def _drafts(partition: Partition, found: Any) -> list[Draft]:
     drafts = []
-    for key, lines in post._by_claim(found).items():
+    for key, lines in post.by_claim(found).items():
         recoverable = sum((Decimal(line["recoverable"]) for line in lines), Decimal(0))
         if recoverable <= 0:
             continue
