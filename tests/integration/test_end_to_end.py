@@ -168,6 +168,7 @@ def test_backfill_over_thirty_days_twice_leaves_everything_as_it_was(stack: Stac
         create_backfill(stack, last - timedelta(days=29), last, reprocess)
         with stack.airflow() as airflow:
             airflow.wait_until_idle(demo.DAGS, began, 30 * MINUTES)
+            airflow.wait_for_backfill("post_payments", 2 * MINUTES)
             ended = [r for r in airflow.runs("post_payments") if r.run_type == "backfill"]
         assert len(ended) >= 28 and {r.state for r in ended} == {"success"}
         assert fingerprint(stack) == before
@@ -177,7 +178,8 @@ def create_backfill(stack: Stack, start: date, end: date, reprocess: str) -> Non
     command = [sys.executable, "-m", "airflow", "backfill", "create", "--dag-id", "post_payments"]
     command += ["--from-date", start.isoformat(), "--to-date", f"{end.isoformat()}T23:59:59"]
     command += ["--reprocess-behavior", reprocess, "--max-active-runs", "2"]
-    subprocess.run(command, check=True, env=env(stack), capture_output=True, timeout=5 * MINUTES)
+    made = subprocess.run(command, env=env(stack), capture_output=True, text=True, timeout=5 * MINUTES, check=False)
+    assert made.returncode == 0, made.stderr[-2000:]
 
 
 def test_the_ledger_has_every_task_run_and_verifies(stack: Stack, said: list[str]) -> None:

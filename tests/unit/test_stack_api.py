@@ -22,6 +22,7 @@ class FakeAirflow(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.states = ["queued", "running", "success"]
         self.asked = 0
+        self.backfill_looks = 0
         self.tokens = 0
         self.expire_after: int | None = None
         self.seen: list[tuple[str, str, Any]] = []
@@ -77,6 +78,11 @@ class _Handler(BaseHTTPRequestHandler):
         if path.endswith("/taskInstances"):
             task = {"dag_id": "deidentify", "dag_run_id": "manual__1", "task_id": "publish", "map_index": -1}
             return self._answer(200, {"task_instances": [{**task, "state": "success", "try_number": 1}]})
+        if path == "/api/v2/backfills":
+            fake.backfill_looks += 1
+            ended = "2026-11-24T10:00:30Z" if fake.backfill_looks > 2 else None
+            done = {"id": 1, "completed_at": "2026-11-24T09:00:00Z"}
+            return self._answer(200, {"backfills": [done, {"id": 2, "completed_at": ended}]})
         if path == "/api/v2/dags/~/dagRuns":
             return self._answer(200, {"dag_runs": [fake.run_row()]})
         if path == "/api/v2/dags/deidentify/dagRuns/manual__1":
@@ -122,6 +128,15 @@ def test_a_token_that_ran_out_is_renewed_once(airflow: Airflow, fake: FakeAirflo
     fake.expire_after = 1
     assert len(airflow.dags()) == 130
     assert fake.tokens == 2
+
+
+def test_a_backfill_is_waited_for_until_airflow_has_marked_it_as_done(airflow: Airflow, fake: FakeAirflow) -> None:
+    assert airflow.backfill_at_work("post_payments")
+    airflow.wait_for_backfill("post_payments", 10)
+    assert fake.backfill_looks == 3
+    fake.backfill_looks = 0
+    with pytest.raises(AirflowError, match="post_payments is still at work"):
+        airflow.wait_for_backfill("post_payments", -1)
 
 
 def test_a_wrong_password_is_a_clear_error(fake: FakeAirflow) -> None:

@@ -119,6 +119,18 @@ class Airflow:
         answer = self._request("GET", f"/api/v2/dags/{dag_id}/assets/queuedEvents", missing={"total_entries": 0})
         return int(answer["total_entries"]) > 0
 
+    def backfill_at_work(self, dag_id: str) -> bool:
+        """Whether Airflow still counts a backfill of this DAG as running: it refuses another one as long as it does, for
+        up to half a minute after the last run has ended."""
+        found = self._pages("/api/v2/backfills", "backfills", [("dag_id", dag_id)])
+        return any(b["completed_at"] is None for b in found)
+
+    def wait_for_backfill(self, dag_id: str, timeout: float) -> None:
+        """Until another backfill of this DAG may be created. Raises AirflowError after timeout seconds."""
+        deadline = time.monotonic() + timeout
+        while self.backfill_at_work(dag_id):
+            _tick(deadline, f"a backfill of {dag_id} is still at work after {timeout:.0f} s")
+
     def wait_for_dags(self, dag_ids: Iterable[str], timeout: float) -> None:
         """Until the DAG processor has read these DAGs.
 
