@@ -334,10 +334,10 @@ def _damage(kind: str, keyring: Path, elsewhere: Path) -> None:
     if kind == "missing":
         keyring.unlink()
     elif kind == "of_another_installation":
-        LocalKeyring(elsewhere)
+        LocalKeyring(elsewhere).data_key({}, first=True)
         shutil.copy(elsewhere, keyring)
     elif kind == "other_bytes":  # the same ids, another key
-        LocalKeyring(elsewhere)
+        LocalKeyring(elsewhere).data_key({}, first=True)
         theirs, ours = elsewhere.read_text(), keyring.read_text()
         keyring.write_text(ours.replace(_key(ours), _key(theirs)))
     elif kind == "cut":
@@ -367,6 +367,7 @@ def test_keyring_missing_or_wrong(world: w.World, undisturbed: str, tmp_path: Pa
             getattr(w.World(locked, OFFICE), stage)()
         _says_nothing(caught.value)
         assert (world.waiting(), world.rows(partitions), world.rows(inbox_files)) == before
+        assert keyring.exists() == (kind != "missing")  # a lost one is not made anew
     finally:
         saved.replace(keyring)
     world.run()

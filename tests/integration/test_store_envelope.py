@@ -51,11 +51,15 @@ def test_the_wrong_keyring_opens_nothing_and_makes_no_second_key(
     database: sa.Engine, keys: LocalKeyring, tmp_path: Path
 ) -> None:
     sealed = Envelopes(database, keys).seal("lakeside", "landing", "c", b"data")
-    other = Envelopes(database, LocalKeyring(tmp_path / "other.json"))
-    with pytest.raises(KeyUnavailable):
-        other.open("lakeside", "landing", "c", sealed)
-    with pytest.raises(KeyUnavailable):
-        other.seal("lakeside", "landing", "c", b"data")
+    stranger = LocalKeyring(tmp_path / "other.json")
+    stranger.data_key({}, first=True)
+    for other in (Envelopes(database, stranger), Envelopes(database, LocalKeyring(tmp_path / "missing.json"))):
+        with pytest.raises(KeyUnavailable):
+            other.open("lakeside", "landing", "c", sealed)
+        for practice in ("lakeside", "hillside"):  # hillside has no key yet, and gets none from a stranger
+            with pytest.raises(KeyUnavailable):
+                other.seal(practice, "landing", "c", b"data")
+    assert not (tmp_path / "missing.json").exists()
     with database.connect() as connection:
         assert connection.scalar(sa.text("SELECT count(*) FROM medbill.data_keys")) == 1
 
@@ -94,3 +98,27 @@ def test_database_down_is_a_typed_error(keys: LocalKeyring) -> None:
     down = sa.create_engine("postgresql+psycopg2://postgres@127.0.0.1:1/x?connect_timeout=2")
     with pytest.raises(StoreUnavailable):
         Envelopes(down, keys).seal("lakeside", "landing", "c", b"data")
+
+
+def test_a_lost_keyring_is_not_replaced_while_keys_are_wrapped_under_it(database: sa.Engine, tmp_path: Path) -> None:
+    path = tmp_path / "keyring.json"
+    Envelopes(database, LocalKeyring(path)).seal("lakeside", "landing", "c", b"data")
+    path.unlink()
+    with pytest.raises(KeyUnavailable, match="restore it from backup"):
+        Envelopes(database, LocalKeyring(path)).seal("hillside", "landing", "c", b"data")
+    assert not path.exists()
+
+
+def test_eight_first_starts_at_once_make_one_keyring_that_opens_everything(database: sa.Engine, tmp_path: Path) -> None:
+    path = tmp_path / "keyring.json"
+
+    def start(k: int) -> tuple[str, bytes]:
+        practice = f"practice{k % 4}"
+        return practice, Envelopes(database, LocalKeyring(path)).seal(practice, "landing", "c", b"data")
+
+    with ThreadPoolExecutor(8) as pool:
+        sealed = list(pool.map(start, range(8)))
+    after = Envelopes(database, LocalKeyring(path))
+    assert [after.open(practice, "landing", "c", data) for practice, data in sealed] == [b"data"] * 8
+    with database.connect() as connection:
+        assert connection.scalar(sa.text("SELECT count(DISTINCT master_key) FROM medbill.data_keys")) == 1

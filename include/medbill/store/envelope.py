@@ -22,6 +22,8 @@ from medbill.store.tables import data_keys
 
 _MAGIC = b"MBE1"
 _HEADER = struct.Struct(">4sI12s")
+#: Advisory lock under which data keys are made; any constant will do.
+_LOCK = 0x6D65646B657973
 _MOST = 2**31 - 1  # bytes in one message, OpenSSL's limit
 
 
@@ -83,11 +85,9 @@ class Envelopes:
     def rotate(self, practice: str, purpose: str) -> int:
         """Seal under a new data key from now on; returns its version. Older versions still open what they sealed.
 
-        Processes that run already keep sealing under the key they hold until they end. Purpose "index" (the vault's
-        blind index) has one key for good, as another would hide every value from its token: ValueError.
+        Processes that run already keep sealing under the key they hold until they end. The vault's own purposes ("vault",
+        "index") are rotated by Vault.rotate(), which moves the values along.
         """
-        if purpose == "index":
-            raise ValueError("the key of a blind index cannot be rotated")
         current, _ = self.data_key(practice, purpose)
         with store_db.transaction(self._db) as connection:
             self._add(connection, practice, purpose, current + 1)
@@ -115,7 +115,13 @@ class Envelopes:
         return len(rows)
 
     def _add(self, connection: sa.Connection, practice: str, purpose: str, version: int) -> None:
-        made = self._keys.data_key(_context(practice, purpose, version))
+        """Raises KeyUnavailable where keys are stored already and the key service cannot unwrap the newest: it is missing
+        or another one's, and data sealed under a second master key beside the first could not be opened together."""
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))  # of several first starts one is first
+        newest = connection.execute(sa.select(data_keys).order_by(data_keys.c.created_at.desc()).limit(1)).first()
+        if newest is not None:
+            self._keys.unwrap(bytes(newest.wrapped), _context(newest.practice, newest.purpose, newest.version))
+        made = self._keys.data_key(_context(practice, purpose, version), first=newest is None)
         connection.execute(
             insert(data_keys)
             .values(

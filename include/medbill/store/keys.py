@@ -39,7 +39,10 @@ class KeyService(Protocol):
     or its context is not what was wrapped.
     """
 
-    def data_key(self, context: Mapping[str, str]) -> DataKey: ...
+    def data_key(self, context: Mapping[str, str], *, first: bool = False) -> DataKey:
+        """A new data key. first: the caller knows that nothing was ever wrapped, so a service that makes its own master
+        key may make it now."""
+        ...
 
     def unwrap(self, wrapped: bytes, context: Mapping[str, str]) -> bytes: ...
 
@@ -51,17 +54,22 @@ class KeyService(Protocol):
 class LocalKeyring:
     """The key service of the embedded stack: a JSON file of master keys that only its owner may read.
 
-    Made on first use, with rights 0600. A file that group or others can read is refused (KeyUnavailable), as a key
-    that leaked is no key. Losing the file loses everything sealed under it.
+    Made with the very first data key, with rights 0600, and never again: a file that is missing later is refused
+    (KeyUnavailable), because a new one would open nothing and hide the loss. So is a file that group or others can
+    read, as a key that leaked is no key. Losing the file loses everything sealed under it.
     """
 
     def __init__(self, path: Path | str) -> None:
         self._path = Path(path)
-        if not self._path.exists():
-            self._create()
-        self._load()
+        self._id, self._version, self._keys = "", 0, dict[str, bytes]()
+        if self._path.exists():
+            self._load()
 
-    def data_key(self, context: Mapping[str, str]) -> DataKey:
+    def data_key(self, context: Mapping[str, str], *, first: bool = False) -> DataKey:
+        if not self._keys:
+            if first and not self._path.exists():
+                self._create()
+            self._load()
         return self._wrap(secrets.token_bytes(32), context)
 
     def unwrap(self, wrapped: bytes, context: Mapping[str, str]) -> bytes:
@@ -79,6 +87,8 @@ class LocalKeyring:
     @property
     def current(self) -> str:
         """Id of the master key that wraps new data keys: keyring id "/" version."""
+        if not self._keys:
+            self._load()
         return f"{self._id}/{self._version}"
 
     def rotate(self) -> str:
@@ -154,10 +164,19 @@ class LocalKeyring:
                     raise KeyUnavailable("the keyring may be read by others; set its rights to 0600, then rotate it")
                 content = json.load(file)
             keys = {name: base64.b64decode(key, validate=True) for name, key in content["keys"].items()}
-            self._id, self._version = str(content["id"]), int(content["current"])
-            if content["format"] != 1 or self.current not in keys or any(len(key) != 32 for key in keys.values()):
+            name, version = str(content["id"]), int(content["current"])
+            if (
+                content["format"] != 1
+                or f"{name}/{version}" not in keys
+                or any(len(key) != 32 for key in keys.values())
+            ):
                 raise ValueError
-            self._keys = keys
+            self._id, self._version, self._keys = name, version, keys
+        except FileNotFoundError:
+            raise KeyUnavailable(
+                "the keyring is missing, and data is sealed under it; restore it from backup, or set MEDBILL_KEYRING to "
+                "where it lies. No new one is made: it would open nothing"
+            ) from None
         except OSError as error:
             raise KeyUnavailable(f"cannot read the keyring ({error.strerror}); check MEDBILL_KEYRING") from None
         except (ValueError, KeyError, TypeError, AttributeError):
