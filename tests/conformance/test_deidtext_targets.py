@@ -24,6 +24,7 @@ def _helper(name: str) -> ModuleType:
 
 
 notes = _helper("deidtext_notes")
+queries = _helper("deidtext_queries")
 score = _helper("deidtext_score").score
 
 
@@ -69,16 +70,30 @@ def _lines(path: Path) -> list[dict[str, Any]]:
 
 
 def test_clinician_queries(engine: Engine, shared: Path) -> None:
-    documents = _lines(shared / "data" / "deid" / "asq_phi_dev.jsonl")[1::2]  # the even ones were looked at
-    result = score(documents, _spans(engine, documents))
+    documents = _lines(shared / "data" / "deid" / "asq_phi_dev.jsonl")
+    unread = documents[1::2]  # the even ones were looked at
+    result = score(unread, _spans(engine, unread))
     assert result["recall_full"] >= 0.97, result
-    assert result["recall_tolerant"] >= 0.985, result
+    assert result["recall_tolerant"] >= 0.988, result  # the target, 0.99, is missed by one identifier of 745
     assert result["precision"] >= 0.95, result
     assert result["hard_negatives_touched"] <= 0.15, result
+    result = score(documents, _spans(engine, documents))
+    assert result["recall_tolerant"] >= 0.99, result
+
+
+def test_queries_of_templates_names_and_places_never_developed_on(engine: Engine) -> None:
+    assert len(queries.TEMPLATES) >= 45 and not set(queries.UNSEEN) & set(queries.DEVELOPMENT)
+    documents = queries.queries(1200, seed=queries.HELD_BACK)
+    result = score(documents, _spans(engine, documents))
+    assert result["recall_full"] >= 0.98, result
+    assert result["recall_tolerant"] >= 0.98, result
+    assert result["precision"] >= 0.97, result
+    assert result["hard_negatives_touched"] <= 0.05, result
 
 
 def test_claim_notes_with_records(engine: Engine, shared: Path) -> None:
     documents = _lines(shared / "data" / "deid" / "claim_notes_dev.jsonl")
     result = score(documents, _spans(engine, documents))
     assert result["recall_full"] >= 0.99, result
+    assert result["recall_tolerant"] >= 0.99, result
     assert result["precision"] >= 0.99, result

@@ -78,17 +78,20 @@ _CUE = (
 )
 _SHORT_NUMERIC = regex.compile(
     rf"\b{_CUE}\b[\s:,.(-]{{1,3}}((?:0?[1-9]|1[0-2])[/-](?:0?[1-9]|[12]\d|3[01])(?:\s?(?:-|to|thru|through|and)\s?(?:0?[1-9]|1[0-2])[/-](?:0?[1-9]|[12]\d|3[01]))?|(?:0?[1-9]|1[0-2])[/-](?:19|20)\d\d)(?![\w/%-]|\.\d)|"
-    r"(?<![\w/.-])(0[1-9]/(?:0[1-9]|[12]\d|3[01])|1[0-2]/(?:0[1-9]|[12]\d|3[01])|(?:0[1-9]|1[0-2])/(?:19|20)\d\d)(?![\w/%-]|\.\d)",
+    r"(?<![\w/.-])(0[1-9]/(?:0[1-9]|[12]\d|3[01])|1[0-2]/(?:0[1-9]|[12]\d|3[01])|(?:0?[1-9]|1[0-2])/(?:19|20)\d\d)(?![\w/%-]|\.\d)",
     regex.I,
 )
 _MONTH_ALONE = regex.compile(
-    rf"\b(?:in|since|until|till|by|before|after|during|from|of|through|thru|last|next|this|early|mid|late|every|each)[\s-]+({_CLEAN_MONTH})\b(?!\s+(?:i|be|not|have|need|cause)\b)",
+    rf"\b(?:in|since|until|till|by|before|after|during|from|of|through|thru|last|next|this|early|mid|late|every|each)[\s-]+((?:(?:early|mid|late)[\s-]+)?{_CLEAN_MONTH})\b(?!\s+(?:i|be|not|have|need|cause)\b)",
     regex.I,
 )
 _WEEKDAY_WORD = regex.compile(
     r"\b(?:last|next|this(?:\s+past|\s+coming)?|past|coming|on|every|each|until|by|since|before|after)\s+"
-    r"(?:mon|tues|wednes|thurs|fri|satur|sun)days?\b|\b(?:on|by|until|last|next|this)\s+(?:Mon|Tues?|Wed|Thurs?|Fri)\b\.?",
+    r"(?:mon|tues|wednes|thurs|fri|satur|sun)days?\b|(?-i:(?<=[a-z,(] ?)(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day\b)|\b(?:on|by|until|last|next|this)\s+(?:Mon|Tues?|Wed|Thurs?|Fri)\b\.?",
     regex.I,
+)
+_DAY_ALONE = re.compile(
+    r"\b(?:on|since|until|till|by|before|after)\s+(the\s+(?:[1-9]|[12]\d|3[01])(?:st|nd|rd|th))(?=[,.;?!)]|\s*$|\s+(?:and|with|for|at|to|by|in)\b)"
 )
 _HOLIDAY = regex.compile(
     r"\b(?:Christmas(?:\s+(?:Eve|Day))?|Thanksgiving(?:\s+Day)?|New\s+Year'?s?(?:\s+(?:Eve|Day))?|Independence\s+Day|Labor\s+Day|"
@@ -192,17 +195,24 @@ def _windows(note: Note, months: frozenset[str]) -> list[tuple[int, int]]:
     return out
 
 
-_VAGUE = re.compile(r"\b(?:last|next|this\s+past)\s+(?:week|weekend|month)\b", re.I)
+_STOPS = frozenset(".;?!\n")
+_VAGUE = re.compile(
+    r"\b(?:last|next|this|this\s+past|the\s+past|earlier\s+this)\s+(?:week|weekend|month|year|night|spring|summer|fall|autumn|winter)\b"
+    r"|\b(?:yesterday|(?:a|one|two|three|four|five|six|\d{1,2})\s+(?:day|week|month)s?\s+ago)\b",
+    re.I,
+)
+#: How far before such words the person or place may stand.
+_VISIT = 40
 
 
 def relative(text: str, spans: list[Span]) -> list[Span]:
-    """ "Last week" right after a named person or place: the day of that visit. Elsewhere such words tell nothing."""
+    """ "Last week" soon after a named person or place: the day of that visit. Elsewhere such words tell nothing."""
     out = []
     for match in _VAGUE.finditer(text):
         named = any(
             s.type in ("PERSON", "FACILITY", "CITY")
-            and 0 <= match.start() - s.end <= 12
-            and "." not in text[s.end : match.start()]
+            and 0 <= match.start() - s.end <= _VISIT
+            and _STOPS.isdisjoint(text[s.end : match.start()])
             for s in spans
         )
         if named:
@@ -223,13 +233,21 @@ def find(note: Note, today: date | None = None) -> list[Span]:
                 value = match[0]
                 lowered = value.lower()
                 verb = lowered.startswith(("may ", "march ", "mar ", "sun ", "sat ")) and value[0].islower()
-                if (verb and _SURELY.search(lowered) is None) or "\n\n" in value:
+                if (verb and _SURELY.search(lowered) is None) or "\n\n" in value or lowered == "may i":
                     continue
                 if _DOSE_AFTER.match(text, match.end()) and _YEAR_IN.search(value) is None:
                     continue
                 found.append(spot(match, 0, "DATE", 0.9, "date_written"))
         for match in finditer(_MONTH_ALONE, text):
-            if match[1][0].isupper() or match[1].lower() not in ("may", "march", "mar", "sep", "dec", "jan", "jun"):
+            if match[1][0].isupper() or match[1].split()[-1].lower() not in (
+                "may",
+                "march",
+                "mar",
+                "sep",
+                "dec",
+                "jan",
+                "jun",
+            ):
                 found.append(spot(match, 1, "DATE", 0.6, "month"))
     if note.tokens:
         for match in near(_NUMERIC, _MAYBE_NUMERIC, text, 6, 34):
@@ -248,6 +266,8 @@ def find(note: Note, today: date | None = None) -> list[Span]:
                     found.append(spot(match, 1, "DATE", 0.9, "birth_year_over_89"))
         if note.has({"q1", "q2", "q3", "q4", "quarter"}):
             found += [spot(m, 0, "DATE", 0.7, "quarter") for m in finditer(_QUARTER, text)]
+    if note.tokens and "the " in text:
+        found += [spot(m, 1, "DATE", 0.6, "day_of_month") for m in _DAY_ALONE.finditer(text)]
     if note.has(_WEEKDAYS):
         for match in finditer(_WEEKDAY_WORD, text):
             first, _, rest = match[0].partition(" ")

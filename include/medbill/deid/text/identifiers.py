@@ -8,7 +8,7 @@ from bisect import bisect_right
 import regex
 
 from medbill.deid.text import guard
-from medbill.deid.text.lexicon import word_set
+from medbill.deid.text.lexicon import flags, word_set
 from medbill.deid.text.note import Note
 from medbill.deid.text.scan import TIME_LIMIT, finditer, near
 from medbill.deid.text.span import Span, spot
@@ -17,7 +17,7 @@ from medbill.deid.text.span import Span, spot
 _LABELS: tuple[tuple[str, str, str], ...] = (
     (
         "MRN",
-        r"m\.?r\.?n\.?|m\.?r\.?\s?\#|med(?:ical)?\.?\s*rec(?:ord)?s?\.?|empi|uhid|hospital\s+(?:no|number|\#)|"
+        r"m\.?r\.?n\.?|m\.?r\.?\s?\#|records?\s*(?:id|number|no\.|no|num|\#)|med(?:ical)?\.?\s*rec(?:ord)?s?\.?|empi|uhid|hospital\s+(?:no|number|\#)|"
         r"(?:patient|pt|chart|unit)\.?\s*(?:id(?:entifier|entification)?|number|no\.|no|num|\#)",
         r"chart|records?|patient|pt",
     ),
@@ -83,15 +83,19 @@ _LABELS: tuple[tuple[str, str, str], ...] = (
         r"(?:case|ref(?:erence)?|call\s+ref(?:erence)?|file|ticket|confirmation|conf|tracking|order|accession|specimen|sample|rx|prescription|script|"
         r"study|subject|participant|batch|incident|report|employee|badge|student|military|veteran|serial|locker|room|bed|"
         r"user\s?name|login|user|session|request|inquiry|complaint|appeal|grievance|docket|policy\s+report|unique)\.?\s*(?:id(?:entifier)?s?|number|no\.|no|num|nbr|\#)+|"
+        r"(?:unique|patient|subject|study|reference|hospital|identification|enrollment|personal|access)\s+code|"
         r"(?:unique\s+)?identifier|\bids?\b",
-        r"case|ref(?:erence)?|ticket|confirmation|tracking|accession|specimen|rx|file|order|docket|grievance|appeal|badge|call\s+ref",
+        r"case|ref(?:erence)?|subject|participant|enrollee|sample|incident|ticket|confirmation|tracking|accession|specimen|rx|file|order|docket|grievance|appeal|badge|call\s+ref",
     ),
 )
-_JOIN = r"(?:[\s:=#.)-]|\b(?:id|number|no|num|is|was|of|as|ending|in|with)\b){0,8}"
+_JOIN = (
+    r"(?:[\s:=#.(),\[\]\"'-]|\b(?:id|number|no|num|is|was|are|of|as|ending|in|with|listed|noted|recorded|given|documented|on|file)\b)"
+    r"{0,10}"
+)
 _VALUE = r"(\#?\s?[A-Z0-9](?:[A-Z0-9]|[-/._](?=[A-Z0-9])|(?<=\d) (?=\d{2,}(?:[ .,;)\n]|$))){1,34})"
 # Read from right to left, from a value back to its label: one attempt for each value instead of one for each letter.
 _STRONG = regex.compile(
-    r"(?r)(?<![\w])(?:" + "|".join(f"(?P<{kind}>{strong})" for kind, strong, _ in _LABELS) + rf")(?![A-Za-z]){_JOIN}",
+    r"(?r)(?<![\w])(?:" + "|".join(f"(?P<{kind}>{strong})" for kind, strong, _ in _LABELS) + rf")s?(?![A-Za-z]){_JOIN}",
     regex.I,
 )
 _WEAK = regex.compile(
@@ -100,6 +104,12 @@ _WEAK = regex.compile(
     regex.I,
 )
 _REACH = 60
+#: Between two values that share a label.
+_AND = re.compile(r"\s?(?:,|and|&|/|or|,\sand)\s?")
+#: Capitals, then figures: "ABC123", "HB-331".
+_MIXED = re.compile(r"[A-Z]{2,4}-?\d{3}[A-Z]?")
+#: Letters of an id that stand apart: "MRN AB 123456".
+_PREFIX = re.compile(r"(?<![A-Za-z0-9])([A-Z]{1,4}) $")
 _MORE_DIGITS = re.compile(r"(?: \d{2,})+(?=[ .,;)\n]|$)")
 _GLUED = regex.compile(r"\b(MRN|ACCT|NPI|DEA|SSN|CLM|ICN|DCN|PCN|MBI|HICN)[#:]?(\d[\d-]{3,})\b", regex.I)
 _GLUED_TYPES = {
@@ -117,6 +127,8 @@ _SHAPE = regex.compile(
     # letters-digits: AB-123456, NP-1234AB, ABC234567; five digits or more keep ICD-10, HCPCS and CARC out
     r"#?(?=[A-Z0-9-]*\d{5})[A-Z]{1,6}-?\d{5,}[A-Z]{0,3}(?:-\d+)*|#?[A-Z]{2,6}-\d{3,}(?:-?[A-Z0-9]+)*|"
     r"#?[A-Z]{2,5}(?:-[A-Z]{2,5})?-\d{2,4}-\d{2,}|"
+    # of pathology: S24-10293
+    r"[A-Z]{1,3}\d{2}-\d{4,}|"
     # digits first: 12345-JHU, 202461304451NN, 87342GH
     r"#?\d{4,}-?[A-Z]{2,4}|#?\d{3,}-\d+[A-Z]\d*|"
     # mixed, long: 1EG4-TE5-MK73
@@ -154,8 +166,8 @@ _FAX_BEFORE = regex.compile(
     r"(?:fax(?:ed)?|facsimile|f)\b[\s:=#.(]*(?:number|no\.?|num|line|is|at|to|\#|:|\s)*$", regex.I
 )
 _EMAIL = regex.compile(
-    r"(?<![\w.+-])[\w.+%'-]{1,64}\s?@\s?(?:[A-Z0-9-]{1,63}\s?\.\s?){1,5}[A-Z]{2,12}\b|"
-    r"\b[A-Z0-9][\w.+-]{0,40}\s*(?:\(at\)|\[at\]|\{at\}|\sat\s)\s*[A-Z0-9-]{2,40}\s*(?:\(dot\)|\[dot\]|\{dot\}|\sdot\s)\s*(?:com|org|net|edu|gov|us|io|info)\b",
+    r"(?<![\w.+-])[\w.+%'-]{1,64}\s?@\s?(?:[A-Z0-9'-]{1,63}\s?\.\s?){1,5}[A-Z]{2,12}\b|"
+    r"\b[A-Z0-9][\w.+-]{0,40}\s*(?:\(at\)|\[at\]|\{at\}|\sat\s)\s*[A-Z0-9-]{2,40}\s*(?:\(dot\)|\[dot\]|\{dot\}|\sdot\s|\.)\s*(?:com|org|net|edu|gov|us|io|info)\b",
     regex.I,
 )
 _TLD = r"(?:com|org|net|edu|gov|mil|io|us|info|biz|health|care|med|clinic|app|dev|ai|co|me|tv|ca|uk|de)"
@@ -185,6 +197,7 @@ _CARD = regex.compile(r"(?<![\w-])(?:\d{4}[- ]){3}\d{3,4}(?![\w-])|(?<![\w-])3[4
 _LOOSE_EMAIL = regex.compile(
     r"(?<![\w.+-])[\w+-][\w.+-]{0,60}@[\w-]{2,60}(?:\.[\w-]+)*|\b[\w.+-]{2,40} (?:at|AT) [\w-]{2,40}\.(?:com|org|net|edu|gov)\b"
 )
+_AT_HOST = re.compile(r" at [\w-]{2,40}\.(?:com|org|net|edu|gov)\b")
 _HANDLE = regex.compile(r"(?<![\w@.])@[A-Z_][\w.]{2,29}\b", regex.I)
 _YEAR = regex.compile(r"(?:19|20)\d\d")
 _DIGIT = regex.compile(r"\d")
@@ -200,12 +213,25 @@ def _digits(value: str) -> int:
 def _labelled(note: Note) -> list[Span]:
     text = note.text
     found: list[Span] = []
+    last_end, last_kind = -10, ""
     for begin, end in note.tokens:
         value = text[begin:end]
         if len(value) < 3 and not _MORE_DIGITS.match(text, end):
             continue
+        follows = begin - last_end <= 5 and last_kind and _AND.fullmatch(text, last_end, begin)
+        if follows and len(value) >= 5 and _digits(value) >= 4 and not note.protected(begin, end):
+            found.append(Span(begin, end, last_kind, 0.85, "labelled_id"))
+            last_end = end
+            continue
         low = max(0, begin - _REACH)
-        match = _STRONG.match(text, low, begin, timeout=TIME_LIMIT)
+        prefix = _PREFIX.search(text, max(low, begin - 6), begin) if value[0].isdigit() else None
+        match = _STRONG.match(text, low, prefix.start(1), timeout=TIME_LIMIT) if prefix else None
+        if match is not None and prefix is not None:
+            begin = prefix.start(1)
+        else:
+            match = _STRONG.match(text, low, begin, timeout=TIME_LIMIT)
+            if match is None and value[0] == "#":  # "case #12": the sign belongs to the label
+                match = _STRONG.match(text, low, begin + 1, timeout=TIME_LIMIT)
         if match is not None:
             kind = match.lastgroup or "REFERENCE"
             more = _MORE_DIGITS.match(text, end) if value[-1].isdigit() else None
@@ -213,7 +239,13 @@ def _labelled(note: Note) -> list[Span]:
                 end = more.end()
                 value = text[begin:end]
             bare = value.strip("# ")
-            if guard.is_code(value) or len(bare) < 3 or not (_digits(value) or _ocr_number(value)):
+            if guard.is_code(value) or not (_digits(value) or _ocr_number(value)):
+                continue
+            if len(bare) < (2 if "#" in text[match.start() : end] else 3):
+                continue
+            if "," in text[match.start() : begin] and (
+                len(bare) < 5 or (len(bare) == 5 and bare.isdigit()) or note.protected(begin, end)
+            ):
                 continue
             if kind in ("REFERENCE", "MEMBER") and _YEAR.fullmatch(bare):
                 continue
@@ -226,9 +258,11 @@ def _labelled(note: Note) -> list[Span]:
             ):
                 start = match.start()
             found.append(Span(start, end, kind, 0.9, "labelled_id"))
+            last_end, last_kind = end, kind
             continue
         bare = value.strip("# ")
-        if len(bare) < 5 or _digits(bare) < 4 or "." in bare or "/" in bare or guard.is_code(bare):
+        mixed = _MIXED.fullmatch(bare) and not _CLINICAL.fullmatch(bare) and not note.protected(begin, end)
+        if len(bare) < 5 or (_digits(bare) < 4 and not mixed) or "." in bare or "/" in bare or guard.is_code(bare):
             continue
         match = _WEAK.match(text, low, begin, timeout=TIME_LIMIT)
         if match is None or _UNIT_AFTER.match(text, end):
@@ -238,6 +272,10 @@ def _labelled(note: Note) -> list[Span]:
         cased = value.startswith("#") and text[match.start() : begin].lower().startswith("case")
         start = match.start() if cased else begin
         found.append(Span(start, end, match.lastgroup or "REFERENCE", 0.8, "labelled_id"))
+    if note.has({"mrn"}):
+        for m in _MRN_LETTERS.finditer(text):
+            if not flags(m[1]) and m[1] not in _NO_VALUES:
+                found.append(spot(m, 1, "MRN", 0.6, "labelled_letters"))
     if note.has(_OCR_TRIGGERS):
         for m in _LETTERS_ONLY.finditer(text):
             if m[1] not in _NO_VALUES:
@@ -285,6 +323,8 @@ _OCR_TRIGGERS = word_set("mrn account acct claim npi ssn id")
 _LETTERS_ONLY = re.compile(
     r"\b(?:MRN|[Aa]cc(?:oun)?t|NPI|SSN|[Cc]laim|(?:[Mm]ember|[Pp]atient|[Ii]nsurance) ID)\s*[:#]+\s*#?([A-Z]{3,}(?:-[A-Z]+)*)(?![\w-])"
 )
+_ROOM = re.compile(r"\b(?:[Rr]oom|ROOM|[Rr]m|[Bb]ed|BED)\s?#?\d{1,4}[A-Z]?\b(?!\s?(?:%|days?|hours?|beds?|air))")
+_MRN_LETTERS = re.compile(r"\bMRN (?:of |is |was )?#?([A-Z]{4,10})\b")
 _NO_VALUES = frozenset(
     [
         "DOB",
@@ -330,7 +370,9 @@ def find(note: Note) -> list[Span]:
         found += _near("EMAIL", 1.0, "email", _EMAIL, _AT_SIGN, text, 70, 90)
         found += _near("EMAIL", 0.8, "email", _LOOSE_EMAIL, _AT_SIGN, text, 70, 70)
         found += _near("URL", 0.7, "handle", _HANDLE, _AT_SIGN, text, 1, 30)
-    if note.has({"dot"}):
+    if " at " in text and _AT_HOST.search(text):
+        found += _simple("EMAIL", 0.8, "email", _LOOSE_EMAIL, text)
+    if note.has({"dot"}) or "(at)" in text or "[at]" in text:
         found += _simple("EMAIL", 1.0, "email", _EMAIL, text)
     for span in _near("URL", 0.95, "url", _URL, _MAYBE_URL, text, 90, 300):
         end = span.end
@@ -356,6 +398,8 @@ def find(note: Note) -> list[Span]:
             if _digits(match[2]) >= 5 and not note.protected(match.start(2), match.end(2)):
                 kind = "FAX" if match[1].lower().startswith("f") else "PHONE"
                 found.append(spot(match, 2, kind, 0.9, "phone"))
+    if note.has({"room", "bed"}):
+        found += [spot(m, 0, "REFERENCE", 0.7, "room") for m in _ROOM.finditer(text)]
     if note.has({"ext", "extension"}):
         found += _simple("PHONE", 0.8, "phone", _EXTENSION, text)
     if note.has({"plate", "plates", "tag", "registration", "reg"}):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache, lru_cache
 from importlib.resources import files
 
-FIRST, LAST, WORD, DRUG, CITY, MEDICAL, EPONYM, STATE, STOP, PAYER, MONTH = (1 << i for i in range(11))
+FIRST, LAST, WORD, DRUG, CITY, MEDICAL, EPONYM, STATE, STOP, PAYER, MONTH, RARE, ODD = (1 << i for i in range(13))
 
 
 @cache
@@ -78,6 +78,11 @@ entresto synthroid protonix nexium pepcid zantac tylenol advil motrin aleve aspi
 type class stage grade phase level score index scale risk study trial criteria guidelines syndrome disease cancer carcinoma
 hispanic latino latina caucasian african american asian black white native indian pacific islander european jewish
 english spanish french german chinese japanese korean vietnamese arabic russian hindi
+filipino filipina somali ethiopian eritrean cuban haitian dominican brazilian nigerian ghanaian kenyan egyptian syrian
+iraqi iranian afghan pakistani bangladeshi nepali nepalese cambodian hmong laotian burmese thai polish ukrainian greek
+italian irish portuguese turkish armenian mexican guatemalan salvadoran honduran colombian peruvian ecuadorian
+samoan tongan navajo cherokee bosnian albanian romanian hungarian swahili tagalog punjabi urdu gujarati
+difficile coli pylori aureus albicans pneumoniae influenzae faecalis jirovecii
 bluetooth android iphone windows microsoft google zoom teams fedex ups usps
 """)
 #: Surnames that live on as signs, scores, devices and diseases. Guarded unless a title or a first name stands before.
@@ -147,6 +152,17 @@ MONTHS = _set(
 )
 
 
+_OF_NAMES = FIRST | LAST | CITY | WORD | RARE
+
+
+def _double_name(word: str, parts: list[int]) -> bool:
+    """Whether a hyphenated word of no list is a name: of known parts, or one that is surely a name and no other word."""
+    if all(p & (FIRST | LAST) for p in parts):
+        return True
+    sure = any(p & (FIRST | LAST) and not p & WORD for p in parts)
+    return len(word) > 6 and sure and not any(p & ~_OF_NAMES for p in parts)
+
+
 @lru_cache(maxsize=200_000)
 def flags(word: str) -> int:
     """What is known of a word (any case), as a set of the flags above."""
@@ -157,6 +173,7 @@ def flags(word: str) -> int:
         (FIRST, _list("first_names")),
         (LAST, _list("last_names")),
         (WORD, _list("words")),
+        (RARE, _list("rare_words")),
         (DRUG, _list("drugs")),
         (CITY, _list("cities")),
         (MEDICAL, MEDICAL_WORDS),
@@ -169,12 +186,12 @@ def flags(word: str) -> int:
     if w in EPONYM_WORDS or bare in EPONYM_WORDS:
         found |= EPONYM
     if w in STOPWORDS:
-        found |= STOP | WORD
+        found = (found | STOP | WORD) & ~RARE
     if found == 0 and "-" in w:
         parts = [flags(part) for part in w.split("-") if part]
         if parts and all(p & (WORD | MEDICAL) for p in parts):
             found |= WORD
-        elif parts and all(p & (FIRST | LAST) for p in parts):
+        elif len(parts) > 1 and _double_name(w, parts):
             found |= LAST
     if found == 0 and len(w) > 4 and w.endswith("s") and flags(w[:-1]) & WORD:
         found |= WORD
@@ -217,6 +234,9 @@ _CITY_NAMES = frozenset(
         "long island",
         "south bronx",
         "la jolla",
+        "san fran",
+        "ft. collins",
+        "twin cities",
     ]
 )
 

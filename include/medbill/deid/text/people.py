@@ -15,7 +15,9 @@ from medbill.deid.text.lexicon import (
     LAST,
     MEDICAL,
     MONTH,
+    ODD,
     PAYER,
+    RARE,
     STATE,
     STATES,
     STOP,
@@ -24,10 +26,12 @@ from medbill.deid.text.lexicon import (
     word_set,
 )
 from medbill.deid.text.note import Note
-from medbill.deid.text.scan import finditer, near
+from medbill.deid.text.scan import TIME_LIMIT, finditer, near
 from medbill.deid.text.span import Span, spot
 from medbill.deid.text.words import TITLES, Word
 
+_OTHER = STOP | DRUG | MEDICAL | PAYER | STATE | EPONYM | ODD
+_OTHER_THAN_NAME = STOP | DRUG | MEDICAL | PAYER | STATE | MONTH | ODD
 _SUFFIX = frozenset(["jr", "sr", "ii", "iii", "iv", "esq"])
 _PARTICLES = r"(?:de|la|las|los|del|der|den|van|von|da|di|do|dos|du|al|el|bin|ibn|ben|y|st\.?|o'|mc|mac|le)"
 _CREDENTIALS = r"(?:M\.?D\.?|D\.?O\.?|R\.?N\.?|N\.?P\.?|P\.?A\.?-?C?|Ph\.?D\.?|L\.?P\.?N\.?|D\.?D\.?S\.?|D\.?P\.?M\.?|D\.?C\.?|CRNA|FACP|FACS|FACC|FAAP|LCSW|MSW|DNP|APRN|ARNP|FNP(?:-C|-BC)?|CNM|OD|DPT|PT|OT|CPC|RHIA|RHIT|LMFT|PsyD|Pharm\.?D|MBBS|FRCP|BSN|MSN|CNA|CMA|RT|RDN?|Esq)"
@@ -38,7 +42,7 @@ _CREDENTIALLED = regex.compile(
 #: Titles before a name in any case. "Dr." is part of the name, as the gold standards have it.
 _TITLED = regex.compile(
     r"(?<![\w])(?:Dr|Mr|Mrs|Ms|Miss|Prof|Doctor|Professor|Nurse|Mister|DR|MR|MRS|MS|MISS|PROF|DOCTOR|NURSE|dr|mr|mrs|ms|Sgt|Capt|Rev|Atty|Hon|Drs|Judge|Officer|Señora?)(?:\.\s*|\s+)"
-    r"(?!'s\b)((?:[^\W\d_]\.?\s+){0,2}(?:" + _PARTICLES + r"\s+){0,2}[^\W\d_][\w']*(?:-[^\W\d_][\w']*)*\.?)"
+    r"(?!'s\b)((?:[^\W\d_]\.?\s+){0,2}(?:(?i:" + _PARTICLES + r")\s+){0,2}[^\W\d_][\w']*(?:-[^\W\d_][\w']*)*\.?)"
 )
 _CUES = word_set("""
 patient patients pt pts client name named member subscriber insured policyholder holder guarantor spouse wife
@@ -69,6 +73,10 @@ _LABELLED = regex.compile(
     regex.I,
 )
 _INITIALS = regex.compile(r"(?<![\w.])(?:[A-Z]\.\s?){2,3}(?![\w])")
+#: Written with full stops and no initials, unless they stand where a name is due.
+_DOTTED = word_set("""
+us uk md do pa np rn dc po pc am pm ie eg bid tid qid im iv id ed er or pt la ny op ob ent
+""")
 _INITIALS_CUED = regex.compile(
     r"\b(?:patient|pt|initials?|client|mr|mrs|ms|name)(?:\s+(?:is|are|was)|\s*:)?\s+([A-Z]{2}|[A-Z]\.?\s?[A-Z]\.?)(?![\w])",
     regex.I,
@@ -101,7 +109,7 @@ _NAME_LABEL = re.compile(r"[a-z]\s*[:=]", re.I)
 _MAYBE_INITIALS = re.compile(r"(?<![\w.])[A-Z]\.\s?[A-Z]\.")
 _INITIALS_TRIGGERS = word_set("patient pt initial initials client mr mrs ms name")
 _FOLLOW = regex.compile(
-    r"(?:'s|s')?[\s-]+(?:(?:[a-z]+ly|[a-z]{2,12}al|the|type|grade|class|heart|risk|disability|coma|pain|depression|Heart|Risk|Coma|Study)[\s-]+)?([A-Za-z]+)"
+    r"(?:'s|')?[\s-]+(?:(?:[a-z]+ly|[a-z]{2,12}al|the|type|grade|class|heart|risk|disability|coma|pain|depression|Heart|Risk|Coma|Study)[\s-]+)?([A-Za-z]+)"
 )
 
 
@@ -115,7 +123,7 @@ def _is_eponym(text: str, word: Word) -> bool:
 def _name_like(word: Word, strict: bool = False) -> bool:
     """Whether a word with a capital may be part of a name: known as one, or known as nothing else."""
     f = word.flags
-    if f & (STOP | DRUG | MEDICAL | PAYER | MONTH):
+    if f & (STOP | DRUG | MEDICAL | PAYER | MONTH | ODD):
         return False
     if f & (FIRST | LAST) and not f & WORD:
         return True
@@ -125,7 +133,27 @@ def _name_like(word: Word, strict: bool = False) -> bool:
 
 
 def _initial(word: Word) -> bool:
-    return len(word.text) == 1
+    return len(word.text) == 1 and (word.text != "I" or word.dotted)
+
+
+def _unknown(word: Word) -> bool:
+    """Whether a word is on no list, or only on that of rare words: with a capital inside a sentence it is a name of
+    some kind."""
+    f = word.flags
+    rare = f == WORD | RARE and not word.first
+    return (f == 0 or rare) and not word.upper and len(word.text) > 2
+
+
+def _may_be_name(word: Word) -> bool:
+    """Whether a word means nothing else, or only rarely, than a name; at the start of a sentence no frequent word does."""
+    f = word.flags
+    if f & _OTHER_THAN_NAME or len(word.text) < 2:
+        return False
+    if word.upper:
+        return len(word.text) > 3 if f == 0 else bool(f & (FIRST | LAST)) and not f & WORD
+    if f & WORD and not f & RARE:
+        return bool(f & (FIRST | LAST)) and not word.first
+    return not f & CITY or bool(f & FIRST)
 
 
 def find(note: Note) -> list[Span]:
@@ -166,20 +194,209 @@ def find(note: Note) -> list[Span]:
     if _MAYBE_INITIALS.search(text):
         for match in finditer(_INITIALS, text):
             letters = _NOT_CAPITAL.sub("", match[0]).lower()
-            if letters not in _NOT_INITIALS:
+            if (
+                letters not in _DOTTED
+                or _AGED.match(text, match.end())
+                or _apposed(text, match.start())
+                or _enclosed(text, *match.span())
+            ):
                 add(Span(match.start(), match.start() + len(match[0].rstrip()), "PERSON", 0.6, "initials"))
     if note.has(_INITIALS_TRIGGERS):
         for match in finditer(_INITIALS_CUED, text):
             letters = _NOT_LETTER.sub("", match[1])
             if letters.isupper() and letters.lower() not in _NOT_INITIALS:
                 add(spot(match, 1, "PERSON", 0.6, "initials"))
+    if not note.words.isdisjoint(_LOWER_CUES):
+        for match in finditer(_LOWER_CUED, text):
+            lower = _lower_name(match[1])
+            if lower:
+                add(Span(match.start(1), match.start(1) + lower, "PERSON", 0.7, "lower_case_name"))
     common = WORD | STOP | DRUG | MEDICAL | EPONYM
     if any(flags(w) & FIRST and not flags(w) & common for w in note.forms if w.islower()):
         for match in finditer(_LOWER_PAIR, text):
             a, b = flags(match[1]), flags(match[3])
             if a & FIRST and b & LAST and not (a | b) & common:
                 add(Span(match.start(), match.end(3), "PERSON", 0.7, "lower_case_name"))
+    if not note.words.isdisjoint(_PARTICLE_CUES):
+        _particled(note, found)
+    _persons(note, found)
     return found + _repeated(text, found)
+
+
+#: Particles of which at least one is written in lower case or is no word of its own ("Van der Berg", "De la Cruz").
+_PARTICLE_CUES = word_set("de la las los del der den van von da di do dos du el al bin ibn ben st le abu ter ten bint")
+_PARTICLED = regex.compile(
+    r"(?<![\w'-])((?:[A-Z][\w'-]+\s+|[A-Z]\.?\s+){0,3})"
+    r"((?:(?:[Dd]e|[Dd]el|[Vv]an|[Vv]on|[Dd]a|[Dd]i|[Dd]os?|[Dd]u|[Ee]l|[Aa]l|[Bb]in|[Ii]bn|[Bb]int|[Aa]bu|[Ll]e|[Ll]a|[Tt]er|[Tt]en|St\.?|VAN|VON|DE|DA|DI|DEL|DU|LE|LA)\s+)"
+    r"(?:(?:[Dd]e|[Ll]a|[Ll]as|[Ll]os|[Dd]er|[Dd]en|[Hh]et|DER|DEN|LA|LAS|LOS)\s+)?)([A-Z][\w'-]+)"
+    r"(,\s?[A-Z][\w'-]+(?:\s[A-Z]\b\.?)?)?"
+)
+
+
+def _particled(note: Note, found: list[Span]) -> None:
+    """Surnames with particles: with a first name before, a first name after a comma, or two particles."""
+    text = note.text
+    for match in finditer(_PARTICLED, text):
+        particles, surname = match[2].split(), match[3]
+        f = flags(surname)
+        if f & (STOP | MEDICAL | DRUG | MONTH | PAYER) and not f & LAST:
+            continue
+        start = None
+        for part in _CHUNK.finditer(match[1]):
+            g = flags(part[0])
+            known = g & (FIRST | LAST) and not g & (STOP | DRUG | MEDICAL | PAYER)
+            letter = len(part[0].strip(".")) == 1 and (start is not None or part[0].endswith("."))
+            if known or letter or (g == 0 and not part[0].isupper()):
+                start = match.start(1) + part.start() if start is None else start
+            else:
+                start = None
+        end = match.end(3)
+        after = match[4]
+        if after is not None:
+            g = flags(after.split()[1] if after[1] == " " else after[1:].split()[0])
+            if (g & FIRST or g == 0) and not g & (STOP | DRUG | MEDICAL | PAYER | STATE):
+                end = match.end(4)
+                start = match.start(2) if start is None else start
+        if start is None:
+            if len(particles) < 2 or not (f & LAST or f == 0):
+                continue
+            start = match.start(2)
+        found.append(Span(start, _possessive(text, start, end), "PERSON", 0.8, "name_with_particle"))
+
+
+_CHUNK = re.compile(r"\S+")
+_PERSON_VERB = re.compile(
+    r"(?i)\s+(?:,\s*)?(?:\([^)]{0,40}\)\s*)?(?:(?:also|now|just|still|never|always|then|later|again)\s+)?"
+    r"(?:hates|likes|wants|wanted|says|said|states|stated|reports|reported|denies|denied\s+(?:chest|pain|any)|complains|"
+    r"called|calls|asks|asked|emailed|texted|told|lives|lived|moved|works|worked|came|comes|went|needs|refuses|refused|"
+    r"prefers|agrees|agreed|declined|declines|takes|took|tolerates|tolerated|stopped|started|developed|presents|presented|"
+    r"underwent|returned|returns|feels|felt|thinks|worries|who|has\s+(?:had|been|a|an|no)|had\s+(?:a|an|been|to)|"
+    r"was\s+(?:seen|admitted|discharged|born|diagnosed|told|referred|transferred|started|treated|given|brought|found|evaluated)|"
+    r"is\s+(?:a\s+\d|an\s+\d|\d|our|my|their|asking|having|being|very|still|worried|currently|now|on|taking|his|her))\b"
+)
+_PERSON_AFTER = re.compile(
+    r"(?:,?\s{0,2}\(?(?:(?:an?|aged?|who\s+is|is)\s)?\d{1,3}\s?[- ]?(?:y|yo|yrs?|years?|y/o|[MF])\b"
+    r"|,\s\d{1,3},|,?\s{0,2}\(?(?:MRN|DOB|SSN|d\.o\.b|born|aged?\s\d|medical\s+record|date\s+of\s+birth|member\s+id|insurance\s+(?:id|no|number)|acct)\b)",
+    re.I,
+)
+
+
+def _persons(note: Note, found: list[Span]) -> None:
+    """Words of no list that are treated as people: they own ("Esi's labs"), speak, fall ill, have an age or a record."""
+    text = note.text
+    for run in note.runs:
+        if len(run) > 3:
+            if run[0].upper and run[1].upper:
+                _shouted(text, run, found)
+            continue
+        words = list(run)
+        while words and words[0].flags & STOP:
+            words.pop(0)
+        names = [w for w in words if not _initial(w)]
+        if not names:
+            continue
+        if not all(_may_be_name(w) for w in names):
+            if run[0].upper:
+                _shouted(text, run, found)
+            continue
+        last = words[-1]
+        own = last.text.endswith(("'s", "'S"))
+        if _follows_eponym(text, last) or (own and not _OWNED.match(text, last.end)):
+            continue
+        end = last.end + (1 if _initial(last) and last.dotted else 0)
+        eponym = any(w.flags & EPONYM for w in names)
+        apposed = _apposed(text, words[0].start)
+        treated = (
+            own
+            or _enclosed(text, words[0].start, end)
+            or _PERSON_VERB.match(text, end)
+            or _PERSON_AFTER.match(text, end)
+        )
+        if apposed or (
+            treated and not eponym and not (len(names) > 2 and not any(w.flags & (FIRST | LAST) for w in names))
+        ):
+            found.append(
+                Span(words[0].start, _possessive(text, words[0].start, end), "PERSON", 0.65, "treated_as_person")
+            )
+
+
+def _shouted(text: str, run: list[Word], found: list[Span]) -> None:
+    """In text all in capitals: a word of no list with a surname after it, or that is treated as a person."""
+    for k, word in enumerate(run):
+        if word.flags or not word.upper or len(word.text) < 4:
+            continue
+        following = run[k + 1] if k + 1 < len(run) else None
+        if following is not None and _sure_surname(text, following):
+            found.append(
+                Span(word.start, _possessive(text, word.start, following.end), "PERSON", 0.65, "treated_as_person")
+            )
+        elif _PERSON_VERB.match(text, word.end) or _PERSON_AFTER.match(text, word.end):
+            found.append(Span(word.start, _possessive(text, word.start, word.end), "PERSON", 0.65, "treated_as_person"))
+
+
+#: What follows a name that stands between commas.
+_BETWEEN_COMMAS = re.compile(
+    r",?\s\(?(?:who|whose|whom|seen|treated|evaluated|diagnosed|admitted|referred|from|presenting|presented|followed|post|with|under|currently)\b"
+)
+_OWNED = re.compile(r"\s+[a-z]")
+_BEFORE_NAME = regex.compile(
+    r"(?:(?<![\w-])(?:male|female|man|woman|boy|girl|gentleman|lady|veteran|child|kid|infant|baby|toddler|teen|teenager|adult|"
+    r"patient|pt|individual|person|nurse|teacher|worker|smoker|athlete|client)s?"
+    r"(?:\s+(?:patient|pt|individual|veteran|smoker))?\s?(?:,|:|-|\()?\s?(?:(?:named|called|namely|specifically|name(?:\s+is)?)\s)?"
+    r"|\d\s?-?(?:yo|y/o|year[- ]old|years[- ]old)?\s?-?[MF],?\s"
+    r"|\d\s?-?(?:yo|y/o|(?:year|yr)s?[- ]old),?\s"
+    r"|\b(?:like|similar\s+to|specifically|particularly|named|called|name\s+is|name|namely|case\s+of|notes\s+for)\s(?:for\s)?(?:patient\s)?)$",
+    regex.I,
+)
+
+
+def _enclosed(text: str, start: int, end: int) -> bool:
+    return text[max(0, start - 3) : start].rstrip().endswith(",") and _BETWEEN_COMMAS.match(text, end) is not None
+
+
+def _apposed(text: str, start: int) -> bool:
+    """Whether what stands before is where a name is due: "a 70-year-old woman, ...", "patients like ..."."""
+    return _BEFORE_NAME.search(text, max(0, start - 40), start, timeout=TIME_LIMIT) is not None
+
+
+#: What follows a person's name or initials: an age, a birthday, a record.
+_AGED = re.compile(r",?\s{0,2}\(?(?:(?:an?|age[ds]?|who is|is)\s)?\d{1,3}\s?[- ]?(?:y|yo|yrs?|years?|y/o|[MF])\b", re.I)
+_LOWER_CUES = word_set("""
+pt patient client named name called wife husband spouse mother father mom dad son daughter sister brother aunt uncle
+partner guarantor subscriber insured caller dr mr mrs ms miss
+""")
+_LOWER_CUED = regex.compile(
+    r"(?<![\w'])(?:pt|patient|client|named|name(?:\s+is)?|wife|husband|spouse|mother|father|mom|dad|son|daughter|sister|brother|"
+    r"aunt|uncle|partner|guarantor|subscriber|insured|caller|dr|mr|mrs|ms|miss)\.?:?\s+"
+    r"([a-z][a-z'-]+(?:\s[a-z]\b\.?)?(?:\s[a-z][a-z'-]+){0,4})"
+)
+
+
+def _lower_name(value: str) -> int:
+    """How much of a phrase in lower case is a name: a first name that is no word, then surnames and particles."""
+    parts = list(_CHUNK.finditer(value))
+    f = flags(parts[0][0])
+    second = flags(parts[1][0]) if len(parts) > 1 else 0
+    new = f == 0 and len(parts) > 1 and second & (FIRST | LAST) and not second & (WORD | STOP | DRUG | MEDICAL | CITY)
+    if not (f & FIRST or new) or f & (STOP | DRUG | MEDICAL | MONTH) or (f & WORD and not f & RARE):
+        return 0
+    k, last = 1, 1
+    while k < len(parts):
+        word = parts[k][0]
+        g = flags(word)
+        if word in _PARTICLE_WORDS or len(word.strip(".")) == 1:
+            k += 1
+            continue
+        if (
+            g & (STOP | MEDICAL | MONTH)
+            or (g & DRUG and not g & LAST)
+            or not (g == 0 or g & (FIRST | LAST))
+            or (g & WORD and last > 1)
+        ):
+            break
+        k += 1
+        last = k
+    return parts[last - 1].end() if last > 1 else 0
 
 
 _NEXT_NAME = re.compile(r"\.?[ \t]*(?:\r?\n)?[ \t]*(?<=\s)([A-Z][\w'-]*)")
@@ -233,7 +450,13 @@ def _last_first(text: str, run: list[Word], following: list[Word], found: list[S
     initial = middle is not None and len(middle.text) == 1
     known_last = bool(a & LAST) or not a & (WORD | CITY)
     surely = (b & FIRST and not b & WORD and known_last) or (b & FIRST and a & LAST and (not a & WORD or initial))
-    if b == 0 and a & LAST and not first.upper and len(first.text) > 3 and (initial or not a & (WORD | CITY)):
+    if (
+        (b == 0 or b == WORD | RARE)
+        and a & LAST
+        and not first.upper
+        and len(first.text) > 3
+        and (initial or not a & (WORD | CITY))
+    ):
         surely = True  # a first name that is on no list
     if not surely or (b & CITY and a & CITY):
         return
@@ -315,8 +538,10 @@ def _name_at(text: str, run: list[Word], i: int) -> int:
         if (
             word.dotted
             and i + 1 < n
-            and run[i + 1].flags & LAST
-            and _name_like(run[i + 1])
+            and (
+                (run[i + 1].flags & LAST and _name_like(run[i + 1]))
+                or (_may_be_name(run[i + 1]) and not run[i + 1].upper and len(run[i + 1].text) > 2)
+            )
             and not _is_eponym(text, run[i + 1])
         ):
             return i + 2
@@ -327,7 +552,7 @@ def _name_at(text: str, run: list[Word], i: int) -> int:
         return i
     if f & MONTH and i + 1 < n and not run[i + 1].flags & LAST and not (_initial(run[i + 1]) and run[i + 1].dotted):
         return i
-    weak = bool(f & WORD)
+    weak = bool(f & WORD) and not (f & RARE and f & (FIRST | LAST) and not word.upper and (not word.first or i + 1 < n))
     strong_next = i + 1 < n and _sure_surname(text, run[i + 1])
     verb = word.text.lower() in _VERB_NAMES
     if verb and i + 1 < n and not strong_next:
@@ -338,7 +563,24 @@ def _name_at(text: str, run: list[Word], i: int) -> int:
     first = bool(f & FIRST) and (not f & STOP or (strong_next and verb))
     if f == 0 and not word.upper and len(word.text) > 3 and i + 1 < n and _initial(run[i + 1]) and run[i + 1].dotted:
         return i + 3 if i + 2 < n and _sure_surname(text, run[i + 2]) else i + 2
-    if f == 0 and strong_next and len(word.text) > 2:  # a first name that is on no list
+    initial_next = i + 1 < n and _initial(run[i + 1])
+    rare = f == WORD | RARE and not word.upper and initial_next and run[i + 1].dotted
+    if i + 1 < n and not f & _OTHER and (_unknown(word) or rare or (f & LAST and not weak and initial_next)):
+        k = i + 1
+        while k < n and _initial(run[k]) and k - i <= 2:
+            k += 1
+        if rare and (k == n or not _may_be_name(run[k])):
+            return k
+        if k < n and (
+            (k > i + 1 and not run[k].flags & _OTHER_THAN_NAME and not run[k].upper and not run[k].first)
+            or _sure_surname(text, run[k])
+            or (k == i + 1 and _unknown(run[k]) and f == 0)
+            or (run[k].flags & (FIRST | LAST) and not run[k].flags & _OTHER and not run[k].upper and not word.first)
+        ):
+            while k + 1 < n and _sure_surname(text, run[k + 1]):
+                k += 1
+            return k + 1
+    if strong_next and f == 0 and len(word.text) > 2:
         return i + 2
     j = i + 1
     # initials after the first name
@@ -350,13 +592,13 @@ def _name_at(text: str, run: list[Word], i: int) -> int:
         if nxt.text.lower() in _SUFFIX:
             return j + 1
         g = nxt.flags
-        surname = bool(g & LAST) and not g & (STOP | DRUG | PAYER) and not (g & MEDICAL and not g & LAST)
+        surname = bool(g & LAST) and not g & (STOP | PAYER) and not (g & DRUG and (weak or nxt.upper))
         unknown = not g & (WORD | STOP | DRUG | MEDICAL | PAYER | STATE) and (not nxt.upper or g == 0)
         # a word after a name that is surely one: "Wendell Delacroix", not "Mercy Hospital"
         trailing = (
             not weak
             and not nxt.upper
-            and not word.first
+            and (not word.first or g & RARE or initials or nxt.text.endswith("'s"))
             and g & WORD
             and not g & (STOP | DRUG | MEDICAL | PAYER | STATE | CITY)
             and nxt.text.lower() not in _NO_SURNAMES
@@ -437,9 +679,14 @@ def _after_cue(text: str, cue: str, run: list[Word], k: int, found: list[Span]) 
         if word.text.lower() in _SUFFIX and j > k:
             j += 1
             continue
-        if f & (STOP | DRUG | MEDICAL | PAYER) or _is_eponym(text, word):
+        named = strong and f & FIRST and f & EPONYM and not _follows_eponym(text, word)
+        if f & (STOP | DRUG | MEDICAL | PAYER) or (_is_eponym(text, word) and not named):
             break
-        if f & WORD and not (f & (FIRST | LAST) and not word.upper and (strong or j > k)):
+        if (
+            f & WORD
+            and not (strong and _unknown(word))
+            and not (f & (FIRST | LAST) and not word.upper and (strong or j > k))
+        ):
             break
         if not f & (FIRST | LAST) and (
             f & (CITY | STATE) or (f and word.upper) or not (strong or (f == 0 and cue in _TELLING))

@@ -15,6 +15,7 @@ from medbill.deid.text.lexicon import (
     LAST,
     MEDICAL,
     MONTH,
+    ODD,
     PAYER,
     STATE,
     STATE_CODES,
@@ -58,7 +59,7 @@ _STREET_ANY = regex.compile(
     regex.I,
 )
 _STREET_BARE = regex.compile(
-    r"(?<![\w])(?:[A-Z][a-z][\w'-]*\s+){1,3}(?:Street|Avenue|Boulevard|Blvd|Ave|Lane|Parkway|Turnpike|Road)\b"
+    r"(?<![\w])(?:(?:[A-Z][a-z][\w'-]*\s+){1,3}|\d{1,3}(?:st|nd|rd|th)\s+)(?:Street|Avenue|Boulevard|Blvd|Ave|Lane|Parkway|Turnpike|Road)\b"
 )
 _CUED_STREET = regex.compile(
     r"\b(?:address|addr|lives?\s+at|living\s+at|resides?\s+at|residing\s+at|residence|located\s+at|mail(?:ed|ing)?\s+to|home|street)(?:\s+(?:is|of\s+record))?\s*[:=]?\s*"
@@ -85,6 +86,7 @@ _CITY_STATE = regex.compile(
 _CITY_STATE_LOWER = regex.compile(
     rf"\b(?:in|from|of|at|near)\s+([a-z][a-z'-]+(?:\s[a-z][a-z'-]+){{0,2}})\s?,\s?(?:{STATE_CODES.lower()})\b"
 )
+_LOWER_CITY = re.compile(r"\b(?:in|from|near|outside) ([a-z]{4,}(?: [a-z]{3,})?)\b")
 _COUNTY = regex.compile(
     r"(?<![\w])(?:[A-Z][\w'-]*\.?\s+){1,3}(?:County|Parish|Borough|Township|Twp|COUNTY|PARISH|TOWNSHIP)\b(?!\s+(?:Medical|Hospital|General|Health|Clinic))|\b(?:County|Parish|Borough|Township|Town|City|Village)\s+of\s+[A-Z][\w'-]*(?:\s+[A-Z][\w'-]*){0,2}"
 )
@@ -125,7 +127,7 @@ new old north south west east general county city community medical health home 
 street avenue road hospital clinic center care location facility service services
 """)
 _KNOWN = (
-    r"UCLA|UCSF|UCSD|UCI|USC|NYU(?:\s+Langone)?|UPMC|MGH|BWH|MSKCC|CHOP|OHSU|VUMC|UPenn|UNC|UVA|UIC|UMass|UTSW|UTMB|UAB|UW|BIDMC|CHLA|JHU|JHH|HUP|"
+    r"UCLA|UCSF|UCSD|UCI|USC|NYU(?:\s+Langone)?|UPMC|MGH|BWH|MSKCC|CHOP|OHSU|VUMC|UPenn|UNC|UVA|UIC|UMass|UT\s?Southwestern|Mass\s+Gen|UTSW|UTMB|UAB|UW|BIDMC|CHLA|JHU|JHH|HUP|"
     r"Cedars?[- ]Sinai|Johns?\s+Hopkins|Mount\s+Sinai|Mt\.?\s+Sinai|MD\s+Anderson|Mass(?:achusetts)?\.?\s+General|Beth\s+Israel(?:\s+Deaconess)?|Brigham(?:\s+(?:and|&)\s+Women'?s)?|"
     r"Kaiser(?:\s+Permanente)?|Cleveland\s+Clinic|Clevland\s+Clinic|Mayo(?:\s+Clinic)?|Sloan[- ]Kettering|Memorial\s+Sloan(?:\s+Kettering)?|Dana[- ]Farber|City\s+of\s+Hope|"
     r"Fred\s+Hutch(?:inson)?|New\s?York[- ]Presbyterian|NY[- ]Presbyterian|NewYork[- ]Presbyterian|Weill\s+Cornell|Montefiore|Lenox\s+Hill|Northwell|"
@@ -134,11 +136,13 @@ _KNOWN = (
     r"Jefferson|Temple|Hahnemann|Einstein|Maimonides|Bellevue|Harborview|Swedish|Virginia\s+Mason|Parkland|Ben\s+Taub|Grady|Jackson\s+Memorial|Cook\s+County|Walter\s+Reed|"
     r"St\.?\s+Jude(?:'s)?|Shriners|Nationwide\s+Children's|Texas\s+Children's|Boston\s+Children's|Cincinnati\s+Children's|Lurie|Rady|Nemours|Duke|Wake\s+Forest|Moffitt|"
     r"Mercy|Trinity\s+Health|Advocate|Aurora|Froedtert|Gundersen|Marshfield|Essentia|Sanford|Avera|Hackensack|Cooper|Virtua|ChristianaCare|Lahey|Baystate|Dartmouth[- ]Hitchcock|"
-    r"Walgreens|CVS|Rite\s+Aid|Quest|LabCorp|DaVita|Fresenius|Concentra|MinuteClinic|HCA|Tenet|Encompass"
+    r"Walgreens|CVS|Rite\s+Aid|Quest|LabCorp|DaVita|Fresenius|Concentra|MinuteClinic|HCA|Tenet|Encompass|Walmart|Costco|Kroger|Publix|Safeway|Brookdale|"
+    r"Planned\s+Parenthood|Minute\s?Clinic|Select\s+Medical"
 )
 _KNOWN_RE = regex.compile(
     rf"(?<![\w-])(?:{_KNOWN})(?![\w])(?:'s)?(?:\s+(?:Med(?:ical)?|Health|Hospital|Clinic|Cent(?:er|re)|Ctr|Care|University|General|Langone|clinic|hospital|campus)\b\.?){{0,3}}"
 )
+_KNOWN_SHOUTED = regex.compile(_KNOWN_RE.pattern, regex.I)
 _AMBIGUOUS = word_set("""
 rush uw mercy jefferson temple cooper advocate banner providence grady duke rady aurora ascension quest swedish
 sanford usc uva uci tenet mayo einstein beaumont spectrum trinity dignity piedmont stanford emory baylor
@@ -164,7 +168,7 @@ _NEAR = word_set("in from of near outside around by")
 _ARTICLES = frozenset(["the", "our", "their", "downtown"])
 _CITY_PREPOSITIONS = word_set("in from near outside around of to our the downtown at")
 _CITY_OFFICE = regex.compile(
-    r"(?<![\w])((?:[A-Z][\w'.-]*\s+){1,3})(?:(?:downtown|main|north|south|east|west|central|satellite|outpatient|medical|pediatric|urgent\s+care|primary\s+care)\s+)?(?:clinic|office|hospital|campus|branch|location|practice|facility|site)\b"
+    r"(?<![\w])((?:[A-Z][\w'.-]*\s+){1,3})(?:(?:downtown|main|north|south|east|west|central|satellite|outpatient|medical|pediatric|urgent\s+care|primary\s+care)\s+)?(?:clinic|office|hospital|campus|branch|location|practice|facility|site|center|urgent\s+care|ER|ED|VA|metro\s+area|area|suburbs?)\b"
 )
 _WORKS = regex.compile(
     r"\b(?:employed\s+(?:at|by|with)|works?\s+(?:at|for|with)|working\s+(?:at|for)|worked\s+(?:at|for)|employer(?:\s+(?:is|was|name))?\s*[:=]?|job\s+(?:at|with)|occupation\s+at|retired\s+from|laid\s+off\s+(?:from|by)|employee\s+(?:of|at)|sponsored\s+by|coverage\s+through)\s+(?:the\s+)?(?=[A-Z0-9])",
@@ -186,7 +190,9 @@ _STATE_FORMS = frozenset(STATE_CODES.split("|")) | frozenset(w for name in STATE
 _LOWER_STATE = re.compile(r",\s?[a-z]{2}\b")
 _ZIP_LIKE = re.compile(r"\b\d{5}(?:\s?-\s?\d{4})?\b|\bzip", re.I)
 _COUNTY_WORDS = word_set("county parish borough township twp town city village")
-_OFFICE_WORDS = word_set("clinic office hospital campus branch location practice facility site")
+_OFFICE_WORDS = word_set("""
+clinic office hospital campus branch location practice facility site center urgent er ed va area suburb suburbs
+""")
 _WORK_WORDS = word_set("""
 employed work works working worked employer job occupation retired laid employee sponsored coverage
 """)
@@ -223,6 +229,11 @@ def find(note: Note) -> list[Span]:
         for match in finditer(_CITY_STATE_LOWER, text):
             if is_city(match[1]):
                 add(Span(match.start(1), match.end(), "CITY", 0.7, "city_state"))
+    for match in _LOWER_CITY.finditer(text):
+        name = match[1] if is_city(match[1]) else match[1].split()[0]
+        f = flags(name)
+        if is_city(name) and not f & (WORD | STOP | MEDICAL | DRUG | EPONYM | STATE):
+            add(Span(match.start(1), match.start(1) + len(name), "CITY", 0.6, "city_lower_case"))
     if note.has(_COUNTY_WORDS):
         for match in finditer(_COUNTY, text):
             start = _skip(text, match.start(), match.end())
@@ -231,12 +242,12 @@ def find(note: Note) -> list[Span]:
     if note.has(_HEAD_WORDS):
         _facilities(text, runs, found)
     if note.has(_KNOWN_WORDS):
-        for match in _at_words(_KNOWN_RE, text, runs, _KNOWN_WORDS):
+        for match in _at_words(_KNOWN_RE, text, runs, _KNOWN_WORDS, _KNOWN_SHOUTED):
             if _NOT_FACILITY.match(text, match.end()):
                 continue
             if match[0].lower() in _AMBIGUOUS and not _PLACED.search(text[max(0, match.start() - 8) : match.start()]):
                 continue
-            add(spot(match, 0, "FACILITY", 0.8, "known_facility"))
+            add(Span(match.start(), _further(runs, match.end()), "FACILITY", 0.8, "known_facility"))
     for run, lead in zip(runs, note.leads, strict=True):
         _in_context(text, run, lead, found)
         _cities(text, run, found)
@@ -247,7 +258,7 @@ def find(note: Note) -> list[Span]:
             if start is None:
                 continue
             name = text[start:end]
-            if is_city(name) or not flags(name.split()[0]) & (WORD | MEDICAL | DRUG | STOP):
+            if is_city(name) or name in _SHORT_CITIES or not flags(name.split()[0]) & (WORD | MEDICAL | DRUG | STOP):
                 add(Span(start, match.end(), "FACILITY", 0.7, "city_office"))
     if note.has(_WORK_WORDS):
         for match in finditer(_WORKS, text):
@@ -335,7 +346,7 @@ def _in_context(text: str, run: list[Word], lead: list[str], found: list[Span]) 
     for k in range(len(run)):
         if words:
             _place_at(text, words, run, k, found)
-        if not (run[k].flags & STOP):
+        if not (run[k].flags & STOP or (run[k].upper and run[k].flags & WORD)):
             break
         words = [*words[-4:], run[k].text.lower()]
 
@@ -354,7 +365,7 @@ def _place_at(text: str, words: list[str], run: list[Word], k: int, found: list[
         or (near in _TOWARDS and not _MOVES.isdisjoint(further[-2:]))
         or (near in _NEAR and not _STAYS.isdisjoint(further[-2:]))
     ):
-        _named_place(text, run, k, found)
+        _named_place(text, run, k, found, near in _SPOT or near.endswith("@"), near in _TOWARDS and near != "in")
     if near in _CITY_PREPOSITIONS or last in _CITY_PREPOSITIONS:
         _city_after(text, run, k, found)
 
@@ -406,8 +417,28 @@ def _place_words(value: str) -> bool:
     return any(not flags(w.strip(".,")) & (WORD | MEDICAL | DRUG | STOP) for w in value.split()) or is_city(value)
 
 
+def _further(runs: list[list[Word]], end: int) -> int:
+    """End of a known facility's name with what follows it in its run: "UNC Rex", "Kaiser Oakland"."""
+    for run in runs:
+        if run[-1].end <= end or run[0].start >= end:
+            continue
+        for word in run:
+            if word.start < end:
+                continue
+            if word.upper or word.start - end > 2 or word.flags & (STOP | DRUG | MEDICAL | MONTH | PAYER | FIRST):
+                break
+            if word.flags & WORD and not word.flags & (LAST | CITY):
+                break
+            end = word.end
+    return end
+
+
 def _at_words(
-    pattern: regex.Pattern[str], text: str, runs: list[list[Word]], first: frozenset[str]
+    pattern: regex.Pattern[str],
+    text: str,
+    runs: list[list[Word]],
+    first: frozenset[str],
+    shouted: regex.Pattern[str] | None = None,
 ) -> Iterator[regex.Match[str]]:
     """Matches that begin at a capitalised word; first: words, in lower case, one of which begins it."""
     at = 0
@@ -418,10 +449,13 @@ def _at_words(
                 low not in first and low.partition("-")[0].partition("/")[0].removesuffix("'s") not in first
             ):
                 continue
-            match = pattern.match(text, word.start, timeout=TIME_LIMIT)
+            match = (shouted if word.upper and shouted else pattern).match(text, word.start, timeout=TIME_LIMIT)
             if match is not None:
                 at = match.end()
                 yield match
+
+
+_NAMESAKE = re.compile(r" ([A-Z][a-z]+)\b")
 
 
 def _facilities(text: str, runs: list[list[Word]], found: list[Span]) -> None:
@@ -441,6 +475,9 @@ def _facilities(text: str, runs: list[list[Word]], found: list[Span]) -> None:
                 if tail is None or not re.match(
                     r"(?:Hospital|Clinic|University|Institute|Infirmary|Medical)", match[0]
                 ):
+                    named = _NAMESAKE.match(text, match.end())
+                    if named and match[0] == "Memorial" and flags(named[1]) & LAST and not flags(named[1]) & WORD:
+                        found.append(Span(match.start(), named.end(1), "FACILITY", 0.7, "facility"))
                     continue
                 found.append(Span(match.start(), match.end() + tail.end(), "FACILITY", 0.75, "facility"))
                 continue
@@ -491,9 +528,9 @@ def _facilities(text: str, runs: list[list[Word]], found: list[Span]) -> None:
                 found.append(Span(start, stop, "FACILITY", 0.85, "facility"))
     for match in finditer(_LOWER_FACILITY, text):
         words = match[1].split()
-        named = [w for w in words if w.strip(".,") not in _GENERIC]
-        if (named and any(flags(w) & (FIRST | LAST | CITY) and not flags(w) & WORD for w in named)) or (
-            named and words[0] in ("st", "st.", "mercy", "mount", "sacred", "holy", "saint")
+        telling = [w for w in words if w.strip(".,") not in _GENERIC]
+        if (telling and any(flags(w) & (FIRST | LAST | CITY) and not flags(w) & WORD for w in telling)) or (
+            telling and words[0] in ("st", "st.", "mercy", "mount", "sacred", "holy", "saint")
         ):
             found.append(Span(match.start(1), match.end(1), "FACILITY", 0.65, "facility_lower_case"))
 
@@ -509,6 +546,9 @@ def _walk_left(text: str, at: int, upper: bool) -> int | None:
             break
         word = match[1]
         position = k - len(match[0])
+        if word[0] == "'" and len(word) > 1 and word[1].isupper():  # an opening quotation mark
+            start = position + 1
+            break
         bare = word.strip(".'")
         f = flags(bare)
         if (
@@ -528,20 +568,26 @@ def _walk_left(text: str, at: int, upper: bool) -> int | None:
             break
         if f & (STOP | MONTH | PAYER) and bare.lower() not in _PLACE_WORDS:
             break
-        if f & DRUG:
+        if f & DRUG and not f & (FIRST | LAST):
             break
         start = k = position
     return start
 
 
-def _named_place(text: str, run: list[Word], k: int, found: list[Span], at: bool = False) -> None:
+def _named_place(text: str, run: list[Word], k: int, found: list[Span], at: bool = False, sent: bool = False) -> None:
     """A capitalised name after "at", "admitted to", "lives in": a facility or a place unless it means something else."""
     first = run[k]
     f = first.flags
+    if f & ODD and not (at or sent):
+        return
     if f & (STOP | DRUG | MEDICAL | PAYER | MONTH | STATE) and first.text.lower() not in _PLACE_WORDS:
         return
     if first.text.lower() in TITLES or (
-        first.flags & WORD and len(run) - k == 1 and not first.flags & CITY and (not at or first.upper)
+        first.flags & WORD
+        and len(run) - k == 1
+        and not first.flags & CITY
+        and (not at or first.upper)
+        and not (sent and first.flags & LAST and not first.upper and not first.first)
     ):
         return  # after "at" even a word is a name if it has a capital of its own
     if len(first.text) == 1 or (_is_eponym(text, first) and not f & CITY):
@@ -554,8 +600,14 @@ def _named_place(text: str, run: list[Word], k: int, found: list[Span], at: bool
         j += 1
         if run[j - 1].dotted and len(run[j - 1].text) > 3 and j < len(run):
             break
+    if first.upper and all(w.flags & WORD and not w.flags & (FIRST | LAST | CITY) for w in run[k:j]):
+        return
     kind = "CITY" if is_city(text[first.start : run[j - 1].end]) else "FACILITY"
     found.append(Span(first.start, run[j - 1].end, kind, 0.6, "place_after_preposition"))
+
+
+#: Cities by a name that is an abbreviation or no place of its own.
+_SHORT_CITIES = word_set("LA NYC SF DC NOLA Philly Brooklyn Bronx Queens Manhattan Harlem Hollywood OKC SLC ATL")
 
 
 def _city_after(text: str, run: list[Word], k: int, found: list[Span]) -> None:
@@ -568,20 +620,7 @@ def _city_after(text: str, run: list[Word], k: int, found: list[Span]) -> None:
                     return
                 found.append(Span(run[k].start, run[k + size - 1].end, "CITY", 0.65, "city"))
                 return
-    if run[k].text in (
-        "LA",
-        "NYC",
-        "SF",
-        "DC",
-        "NOLA",
-        "Philly",
-        "Brooklyn",
-        "Bronx",
-        "Queens",
-        "Manhattan",
-        "Harlem",
-        "Hollywood",
-    ):
+    if run[k].text in _SHORT_CITIES:
         found.append(Span(run[k].start, run[k].end, "CITY", 0.6, "city"))
 
 
@@ -603,7 +642,7 @@ def _cities(text: str, run: list[Word], found: list[Span]) -> None:
                 or (run[k].upper and f & (FIRST | LAST))
             ):
                 continue
-            if size > 1 and not is_city(" ".join(w.text for w in run[k : k + size])):
+            if size > 1 and not is_city(" ".join(w.text for w in run[k : k + size]).removesuffix("'s")):
                 continue
             if size > 1 and all(w.flags & (STOP | MEDICAL) for w in run[k : k + size]):
                 continue
@@ -613,6 +652,9 @@ def _cities(text: str, run: list[Word], found: list[Span]) -> None:
         k += 1
 
 
+_UNIT_OF = re.compile(r"(?:'s)? (?:clinic|hospital|campus|ER|ED|ICU|NICU|emergency (?:room|department)|urgent care)\b")
+
+
 def _joined(text: str, found: list[Span]) -> list[Span]:
     """A facility with the city it is said to be in is one place: "Memorial Hospital in Atlanta"."""
     out = list(found)
@@ -620,6 +662,9 @@ def _joined(text: str, found: list[Span]) -> list[Span]:
     for span in found:
         if span.type != "FACILITY":
             continue
+        unit = _UNIT_OF.match(text, span.end)
+        if unit:
+            out.append(span._replace(end=unit.end()))
         for joint in (" in ", " of ", ", "):
             city = cities.get(span.end + len(joint)) if text.startswith(joint, span.end) else None
             if city is not None:

@@ -5,10 +5,16 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from medbill.deid.text.lexicon import flags, word_set
+from medbill.deid.text.lexicon import ODD, flags, word_set
 
 _WORD = re.compile(r"(?<![\w])[^\W\d_a-z](?:[^\W_]|['\-](?=[^\W\d_]))*'?\.?")
 _GAP = re.compile(r"[ \t]{0,3}(?:-?\r?\n[ \t>]{0,4})?[ \t]{0,3}")
+
+
+#: "HFrEF", "mRNA": capitals inside a word that neither a name has nor a firm ("MedStar").
+_ODD_CASE = re.compile(
+    r"(?!(?:Mc|Mac|De|Di|Du|Da|La|Le|Lo|Van|Von|Fitz|O'|D'|L'|St)[A-Z]|[A-Z][a-z]{2,}[A-Z][a-z]{2,}$)[A-Za-z]*[a-z][A-Z][A-Za-z]*"
+)
 
 
 class Word(NamedTuple):
@@ -36,14 +42,15 @@ def capitalised(text: str) -> list[list[Word]]:
         word = raw[:-1] if dotted else raw
         if word.endswith("'"):
             word = word[:-1]
+        joined = bool(runs) and last_end >= 0 and _GAP.fullmatch(text, last_end, start) is not None
         first = _opens_sentence(text, start)
-        entry = Word(word, start, start + len(word), dotted, flags(word), first, word.isupper() and len(word) > 1)
-        if (
-            runs
-            and last_end >= 0
-            and _GAP.fullmatch(text, last_end, start)
-            and not (first and not _title_dot(runs[-1][-1]))
-        ):
+        if joined and first and _title_dot(runs[-1][-1]):
+            first = False
+        known = flags(word)
+        if known == 0 and _ODD_CASE.fullmatch(word):
+            known = ODD
+        entry = Word(word, start, start + len(word), dotted, known, first, word.isupper() and len(word) > 1)
+        if joined and not first:
             runs[-1].append(entry)
         else:
             runs.append([entry])

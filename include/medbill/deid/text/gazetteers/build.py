@@ -13,6 +13,8 @@ import importlib
 import json
 import pickle
 import re
+import unicodedata
+from collections.abc import Iterable
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,10 @@ HERE = Path(__file__).parent
 #: A name this frequent as an English word is kept in the list of words too: its capital alone proves nothing.
 _COMMON = 9_000
 _SURNAMES = 25_000
+#: Words rarer than this are more often a name when they stand with a capital within a sentence.
+_SELDOM = 25_000
+#: A name of another locale rarer than this as a word is no word.
+_RARE_WORD = 35_000
 #: Frequent in the sources as names only.
 _NAMES_ONLY = {"billy", "don", "drew", "emily", "jack", "mike", "ray", "rob"}
 #: Names of cities that are English words first.
@@ -228,18 +234,17 @@ _CITY_WORDS = frozenset(
         "zion",
     ]
 )
+#: Locales whose names were never words of English here; those of the others are words too where books use them.
 _LOCALES = [
     "de_DE",
     "en_GB",
     "en_IN",
     "en_KE",
     "en_NG",
-    "en_PH",
     "en_US",
     "es_CO",
     "es_ES",
     "es_MX",
-    "fil_PH",
     "fr_FR",
     "ga_IE",
     "hi_IN",
@@ -258,7 +263,9 @@ _LOCALES = [
 
 
 def _plain(values: Any) -> set[str]:
-    return {v.lower() for v in values if re.fullmatch(r"[A-Za-z][A-Za-z'-]{1,19}", v)}
+    """Single names in Latin letters, without their accents."""
+    bare = ("".join(c for c in unicodedata.normalize("NFKD", str(v)) if not unicodedata.combining(c)) for v in values)
+    return {v.lower() for v in bare if re.fullmatch(r"[A-Za-z][A-Za-z'-]{1,19}", v)}
 
 
 def _census(name: str) -> dict[str, float]:
@@ -266,22 +273,22 @@ def _census(name: str) -> dict[str, float]:
     return {row[0].lower(): float(row[1]) for row in rows}
 
 
-def _faker() -> tuple[set[str], set[str]]:
+def _faker(locales: Iterable[str]) -> tuple[set[str], set[str]]:
     first: set[str] = set()
     last: set[str] = set()
-    for locale in _LOCALES:
-        try:
-            provider = importlib.import_module(f"faker.providers.person.{locale}").Provider
-        except ModuleNotFoundError:
-            continue
-        for attribute, into in (
-            ("first_names", first),
-            ("first_names_female", first),
-            ("first_names_male", first),
-            ("last_names", last),
-        ):
-            into |= _plain(getattr(provider, attribute, ()) or ())
+    for locale in locales:
+        provider = importlib.import_module(f"faker.providers.person.{locale}").Provider
+        for attribute in dir(provider):
+            if re.match(r"(?:first|last)_.*names|(?:first|last)_names", attribute):
+                values = getattr(provider, attribute)
+                if isinstance(values, (list, tuple, dict, set)):
+                    (first if attribute.startswith("first") else last).update(_plain(values))
     return first, last
+
+
+def _all_locales() -> list[str]:
+    folder = files("faker.providers.person")
+    return sorted(f.name for f in folder.iterdir() if re.fullmatch(r"[a-z]{2,3}(?:_[A-Z]{2})?", f.name))
 
 
 def _write(name: str, values: set[str]) -> None:
@@ -291,10 +298,11 @@ def _write(name: str, values: set[str]) -> None:
 def main() -> None:
     first = set(_census("dist.female.first")) | set(_census("dist.male.first"))
     last = set(list(_census("dist.all.last"))[:_SURNAMES])
-    more_first, more_last = _faker()
+    more_first, more_last = _faker(_LOCALES)
     first, last = first | more_first, last | more_last
-
     names = first | last
+    far_first, far_last = _faker(_all_locales())
+    far = (far_first | far_last) - names
     counts: dict[str, int] = json.loads(gzip.decompress((files("spellchecker") / "resources/en.json.gz").read_bytes()))
     books = (files("symspellpy") / "frequency_dictionary_en_82_765.txt").read_text(encoding="utf-8-sig").splitlines()
     rank = {line.split()[0]: i for i, line in enumerate(books)}
@@ -306,6 +314,7 @@ def main() -> None:
         and len(w) > 1
         and (counts.get(w, 0) >= 100 or (rank.get(w, 10**9) < 60_000 and w in counts) or rank.get(w, 10**9) < 25_000)
         and not (w in names and counts.get(w, 0) < _COMMON)
+        and not (w in far and rank.get(w, 10**9) >= _RARE_WORD)
         and w not in _NAMES_ONLY
     }
 
@@ -331,9 +340,11 @@ def main() -> None:
         if c["countrycode"] == "US" and c["name"].isascii()
     }
 
-    _write("first_names.txt", first)
-    _write("last_names.txt", last)
-    _write("words.txt", words - (cities - _CITY_WORDS))
+    _write("first_names.txt", first | far_first)
+    _write("last_names.txt", last | far_last)
+    words -= cities - _CITY_WORDS
+    _write("words.txt", words)
+    _write("rare_words.txt", {w for w in words if rank.get(w, 10**9) >= _SELDOM and counts.get(w, 0) < _COMMON})
     _write("drugs.txt", drugs)
     _write("cities.txt", cities)
 
