@@ -34,6 +34,29 @@ inbox_files = sa.Table(
     sa.Index("inbox_files_day", "practice", "object", "day"),
 )
 
+#: Every payment of every landed file, in the order in which the files came. identity: keyed hash of payer and trace number;
+#: content: keyed hash of what it pays. posted: its claims were handed to posting, so no other of its identity ever is.
+payments = sa.Table(
+    "payments",
+    metadata,
+    sa.Column("practice", sa.Text, primary_key=True),
+    sa.Column("remittance_key", sa.Text, primary_key=True),
+    sa.Column("sequence", sa.BigInteger, sa.Identity(always=True), nullable=False),
+    sa.Column("file_sha256", sa.Text, nullable=False),
+    sa.Column("identity", sa.Text, nullable=False),
+    sa.Column("content", sa.Text, nullable=False),
+    sa.Column("posted", sa.Boolean, nullable=False, server_default=sa.false()),
+    _created(),
+    sa.ForeignKeyConstraint(
+        ["practice", "file_sha256"],
+        ["medbill.inbox_files.practice", "medbill.inbox_files.sha256"],
+        name="payments_file",
+        ondelete="CASCADE",
+    ),
+    sa.Index("payments_identity", "practice", "identity"),
+    sa.Index("payments_of_file", "practice", "file_sha256"),
+)
+
 #: One row per partition (practice x object x day): what is landed, what is published. Publishing is the update of this row.
 partitions = sa.Table(
     "partitions",
@@ -113,7 +136,40 @@ vault_tokens = sa.Table(
     sa.Column("ciphertext", sa.LargeBinary, nullable=False),
     sa.Column("key_version", sa.Integer, nullable=False),
     _created(),
+    sa.Column("index_version", sa.Integer, nullable=False, server_default="1"),  # of the key of blind_index
+    sa.Column("own_secret", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("shredded_at", TIMESTAMP(timezone=True)),
     sa.UniqueConstraint("practice", "token", name="vault_tokens_token"),
+)
+
+#: Half of the key of each vault value: without it the value is gone. Kept out of long-lived backups, so that shredding
+#: reaches them.
+vault_secrets = sa.Table(
+    "vault_secrets",
+    metadata,
+    sa.Column("practice", sa.Text, primary_key=True),
+    sa.Column("token", sa.Text, primary_key=True),
+    sa.Column("secret", sa.LargeBinary, nullable=False),
+)
+
+#: Rises whenever a practice's vault keys change or a value is shredded; writers of an earlier epoch are refused.
+vault_state = sa.Table(
+    "vault_state",
+    metadata,
+    sa.Column("practice", sa.Text, primary_key=True),
+    sa.Column("epoch", sa.BigInteger, nullable=False),
+)
+
+#: Which tokens a run may reveal, for what purpose (include/policies/reidentification.yml) and how long.
+token_grants = sa.Table(
+    "token_grants",
+    metadata,
+    sa.Column("practice", sa.Text, primary_key=True),
+    sa.Column("run", sa.Text, primary_key=True),
+    sa.Column("purpose", sa.Text, primary_key=True),
+    sa.Column("token", sa.Text, primary_key=True),
+    sa.Column("expires_at", TIMESTAMP(timezone=True), nullable=False),
+    sa.Index("token_grants_expiry", "expires_at"),
 )
 
 #: Wrapped data keys (envelope encryption). purpose: landing, quarantine, vault, index.
