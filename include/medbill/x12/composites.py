@@ -27,33 +27,25 @@ class Procedures:
         self.paid_rows = (section.end[paid] > section.start[paid]).nonzero()[0]
         self.submitted_rows = (section.end[submitted] > section.start[submitted]).nonzero()[0]
         elements = np.concatenate((paid[self.paid_rows], submitted[self.submitted_rows]))
-        self._place = np.arange(len(elements))
-        if len(self.submitted_rows):
-            order = np.argsort(elements)
-            elements = elements[order]
-            self._place[order] = np.arange(len(elements))
         self._lines, self._section = len(lines), section
-        starts, ends = section.start[elements], section.end[elements]
         self.foreign = np.zeros(0, np.int64)
         if len(elements):
-            self._split(starts, ends)
+            self._split(section.start[elements], section.end[elements])
 
     def _split(self, starts: Ints, ends: Ints) -> None:
         octets = self._section.octets
-        marks = self._section.positions(self._section.delimiters.component)
-        owner = np.searchsorted(starts, marks, "right") - 1
-        inside = (owner >= 0) & (marks < ends[owner])
-        marks, owner = marks[inside], owner[inside]
+        lengths = ends - starts
+        marks, owner = self._marks(starts, lengths)
         third = octets[np.minimum(starts + 2, ends - 1)]
         letter = ((third | 0x20) - ord("a") < 26) | (third - ord("0") < 10)
-        odd = np.flatnonzero((np.bincount(owner, minlength=len(starts)) == 0) & (ends - starts > 3) & ~letter)
+        odd = np.flatnonzero((np.bincount(owner, minlength=len(starts)) == 0) & (lengths > 3) & ~letter)
         if len(odd):
             extra = [(octets[starts[i] : ends[i]] == third[i]).nonzero()[0] + starts[i] for i in odd]
-            marks = np.sort(np.concatenate((marks, *extra)))
-            owner = np.searchsorted(starts, marks, "right") - 1
-            lines = np.empty(len(starts), np.int64)
-            lines[self._place] = np.concatenate((self.paid_rows, self.submitted_rows))
-            self.foreign = np.unique(lines[odd])
+            marks = np.concatenate((marks, *extra))
+            owner = np.concatenate((owner, np.repeat(odd, [len(e) for e in extra])))
+            order = np.lexsort((marks, owner))
+            marks, owner = marks[order], owner[order]
+            self.foreign = np.unique(np.concatenate((self.paid_rows, self.submitted_rows))[odd])
         pieces = np.bincount(owner, minlength=len(starts)) + 1
         self._first = np.cumsum(pieces) - pieces
         self._pieces = pieces
@@ -65,13 +57,33 @@ class Procedures:
         self._end[self._first + pieces - 1], self._end[inner - 1] = ends, marks
         self._none = total
 
+    def _marks(self, starts: Ints, lengths: Ints) -> tuple[I64, I64]:
+        """Places of the component separators in these elements, in order, and the element each is in."""
+        octets, component = self._section.octets, self._section.delimiters.component
+        marks, owners = [], []
+        rows = np.arange(len(starts))
+        for at in range(0, int(lengths.max()), arrays.WIDE):  # seldom more than once
+            rows = rows[lengths[rows] > at] if at else rows
+            window = arrays.windows(octets)[starts[rows] + at].view(np.uint8)
+            found = (window == component).nonzero()[0]
+            row, place = found // arrays.WIDE, found % arrays.WIDE + at
+            owner = rows[row]
+            inside = place < lengths[owner]
+            owners.append(owner[inside])
+            marks.append(starts[owners[-1]] + place[inside])
+        if len(marks) == 1:
+            return marks[0], owners[0]
+        mark, owner = np.concatenate(marks), np.concatenate(owners)
+        order = np.lexsort((mark, owner))
+        return mark[order], owner[order]
+
     def columns(self) -> dict[str, pa.Array]:
         """procedure_qualifier, procedure_code, modifiers, submitted_code, submitted_modifiers."""
-        if not len(self._place):
+        if not len(self.paid_rows) + len(self.submitted_rows):
             empty = arrays.lists(np.zeros(self._lines + 1, np.int32), pa.nulls(0, pa.string()))
             return {"modifiers": empty, "submitted_modifiers": empty}
         n = len(self.paid_rows)
-        paid, submitted = self._place[:n], self._place[n:]
+        paid, submitted = np.arange(n), np.arange(n, n + len(self.submitted_rows))
         paid_modifiers, paid_offsets = self._modifiers(paid, self.paid_rows)
         submitted_modifiers, submitted_offsets = self._modifiers(submitted, self.submitted_rows)
         wanted = {

@@ -44,6 +44,7 @@ _FINAL_IEA = re.compile(rb"IEA(.)[0-9]{1,5}\1[0-9]{9}", re.DOTALL)
 _SEGMENT_ID = re.compile(rb"[A-Z][A-Z0-9]{1,2}")
 _HEADER_BEGINS = re.compile(rb"ISA([^A-Za-z0-9\s])(?:[0-9]{2}\1|[0-9]{0,2}\Z)")
 _TRANSACTION_SETS = frozenset({"270", "271", "276", "277", "278", "820", "824", "834", "837", "997", "999"})
+_KEPT_BLOCK = 1 << 24
 _LARGEST = 10**18  # what the 18 digits of the schema hold, in cents
 
 
@@ -163,6 +164,9 @@ class Reader:
         if chunk_bytes < 1:
             raise ValueError("chunk_bytes must be positive")
         self._chunk, self._threads = chunk_bytes, threads
+        # glibc keeps freed blocks up to the largest size it has seen freed, instead of returning them to the system after
+        # each section and getting them anew, page by page; this one is never touched, so it costs no memory
+        bytes(_KEPT_BLOCK)
         self._file = -1
         self._remittances = self._claims = self._lines = 0
 

@@ -20,10 +20,9 @@ from medbill.x12.delimiters import Delimiters
 I64 = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
-#: Bytes before and after a section, so that a load of sixteen bytes never leaves the buffer.
+#: Bytes before and after a section, so that a load of sixteen bytes (arrays.text too) never leaves the buffer.
 PAD = 16
 _PADDING = b"\x7f" * PAD
-_BLOCK = 1 << 17  # bytes searched at a time: what the search writes down in between stays in the processor's cache
 _BLANK = 32  # a byte up to the space, at an edge of an element, is no data
 
 #: Of a little-endian eight-byte load, the first n bytes.
@@ -58,39 +57,31 @@ class Section:
         octets = np.frombuffer(buffer, np.uint8)
         self.octets = octets
         terminator, separator = self.delimiters.terminator, self.delimiters.element
-        found, lasts, n = [], [], 0
-        loose_ends, loose_starts = False, bool(octets[PAD] <= _BLANK)
-        for at in range(PAD, len(octets) - PAD, _BLOCK):
-            end = min(at + _BLOCK, len(octets) - PAD)
-            block = octets[at:end]
-            ends = block == terminator
-            mask = block == separator
-            mask |= ends
-            if np.min(block) <= _BLANK:
-                loose_ends = loose_ends or bool((mask & (octets[at - 1 : end - 1] <= _BLANK)).any())
-                loose_starts = loose_starts or bool((ends & (octets[at + 1 : end + 1] <= _BLANK)).any())
-            positions = mask.nonzero()[0]
-            lasts.append((block.take(positions) == terminator).nonzero()[0] + n)
-            found.append(positions)
-            n += len(positions)
+        inner = octets[PAD:-PAD]
+        ends = inner == terminator
+        mask = inner == separator
+        mask |= ends
+        positions = mask.nonzero()[0]
+        last = ends.take(positions).nonzero()[0]
+        del ends, mask
+        n = len(positions)
         self.start, self.end = np.empty(n + 1, np.int32), np.empty(n + 1, np.int32)
-        at = 0
-        for number, positions in enumerate(found):
-            np.add(positions, PAD + number * _BLOCK, out=self.end[at : at + len(positions)], casting="unsafe")
-            at += len(positions)
+        self.end[:-1] = positions
+        self.end[:-1] += PAD
+        del positions
         self.start[0] = PAD
         np.add(self.end[:-1], 1, out=self.start[1:])
         self.end[-1] = self.start[-1]
         self.none = n
-        last = np.concatenate((np.zeros(0, np.int64), *lasts))
-        del found, lasts
         first = np.empty(len(last) + 1, np.int64)
         first[0] = 0
         np.add(last, 1, out=first[1:])
-        breaks = (self._trim_ends() if loose_ends else 0) + (self._trim_starts(first) if loose_starts else 0)
+        breaks = 0
+        if np.min(inner, initial=_BLANK + 1) <= _BLANK:
+            breaks = self._trim_ends() + self._trim_starts(first)
         self.first, self.last = first, np.append(last, n)
-        start = self.start[first[:-1]]
-        length = self.end[first[:-1]] - start
+        start = self.start.take(first[:-1])
+        length = self.end.take(first[:-1]) - start
         if np.min(length, initial=1) == 0:
             kept = (length > 0) | (last > first[:-1])  # nothing but blanks between two terminators is no segment
             self.first, self.last = first[np.append(kept, True)], self.last[np.append(kept, True)]
@@ -103,7 +94,7 @@ class Section:
 
     def _trim_ends(self) -> int:
         breaks = 0
-        rows = np.arange(self.none)
+        rows = (self.octets.take(self.end[:-1] - 1) <= _BLANK).nonzero()[0]
         while True:
             rows = rows[self.end[rows] > self.start[rows]]
             byte = self.octets[self.end[rows] - 1]
@@ -116,7 +107,7 @@ class Section:
 
     def _trim_starts(self, first: I64) -> int:
         breaks = 0
-        rows = first
+        rows = first[self.octets.take(self.start.take(first)) <= _BLANK]
         while True:
             byte = self.octets[self.start[rows]]
             blank = (byte <= _BLANK) & (self.end[rows] > self.start[rows])
@@ -130,15 +121,6 @@ class Section:
         """Eight bytes from each position, as little-endian numbers."""
         words: U64 = self._windows[positions].view("<u8")
         return words
-
-    def positions(self, byte: int) -> I64:
-        """Where in the buffer this byte stands."""
-        octets = self.octets
-        parts = [
-            (octets[at : min(at + _BLOCK, len(octets) - PAD)] == byte).nonzero()[0] + at
-            for at in range(PAD, len(octets) - PAD, _BLOCK)
-        ]
-        return np.concatenate((np.zeros(0, np.int64), *parts))
 
     def value(self, segment: int, element: int) -> bytes:
         """One element, empty where it is absent. element 0 is the id."""
@@ -166,8 +148,8 @@ class Section:
 
     def strings(self, elements: npt.NDArray[Any]) -> pa.Array:
         """The elements as text, null where empty."""
-        start = self.start[elements]
-        return arrays.text(self.octets, start, self.end[elements] - start)
+        start = self.start.take(elements)
+        return arrays.text(self.octets, start, self.end.take(elements) - start)
 
 
 def _utf8(data: bytes, delimiters: Delimiters) -> bytes:

@@ -34,16 +34,15 @@ def _u64(value: int) -> np.uint64:
 _ZEROS = _u64(0x3030303030303030)
 _DOTS = _u64(0x2E2E2E2E2E2E2E2E)
 _LOW7 = _u64(0x7F7F7F7F7F7F7F7F)
-_HIGH4 = _u64(0xF0F0F0F0F0F0F0F0)
-_SIX = _u64(0x0606060606060606)
-#: of n characters at the end of a load of eight: which bits they take, zeros for the rest, where the first one is
+#: of n characters at the end of a load of eight: the bits before them, the bits they take, zeros for the rest
+_BEFORE = np.array([8 * (8 - n) for n in range(9)], np.uint64)
 _KEPT = np.array([(2**64 - 1) - (2 ** (8 * (8 - n)) - 1) for n in range(9)], np.uint64)
 _FILL = _ZEROS & ~_KEPT
+#: ... where the first one is
 _SIGN_SHIFT = np.array([8 * (8 - n) if n else 0 for n in range(9)], np.uint64)
-#: two decimals: the third byte from the end is the point; what stands before and after it
-_POINT, _POINT_AT = _u64(0xFF << 40), _u64(ord(".") << 40)
+#: two decimals: the third byte from the end is the point (less "0"); what stands before and after it
+_POINT, _POINT_AT = _u64(0xFF << 40), _u64((ord(".") ^ ord("0")) << 40)
 _BEFORE_POINT, _AFTER_POINT = _u64((1 << 40) - 1), _u64(0xFFFF << 48)
-_BLOCK = 8192  # elements at a time, so that the steps between work in the processor's cache
 
 
 def parse_one(text: bytes, scale: int) -> int | None:
@@ -68,10 +67,24 @@ def parse_date(text: bytes) -> datetime.date | None:
 
 def _digits(w: U64) -> tuple[U64, Bools]:
     """The number eight digit characters make, and whether they all are digits."""
-    good = ((w & _HIGH4) | (((w + _SIX) & _HIGH4) >> _u64(4))) == _u64(0x3333333333333333)
-    v = ((w & _u64(0x0F0F0F0F0F0F0F0F)) * _u64(2561)) >> _u64(8)
-    v = ((v & _u64(0x00FF00FF00FF00FF)) * _u64(6553601)) >> _u64(16)
-    return ((v & _u64(0x0000FFFF0000FFFF)) * _u64(42949672960001)) >> _u64(32), good
+    return _digits_less_zero(w ^ _ZEROS)
+
+
+def _digits_less_zero(w: U64) -> tuple[U64, Bools]:
+    """_digits() of characters less "0"; w is overwritten."""
+    high = w + _u64(0x7676767676767676)
+    high |= w
+    high &= _u64(0x8080808080808080)
+    good: Bools = high == 0
+    w *= _u64(2561)
+    w >>= _u64(8)
+    w &= _u64(0x00FF00FF00FF00FF)
+    w *= _u64(6553601)
+    w >>= _u64(16)
+    w &= _u64(0x0000FFFF0000FFFF)
+    w *= _u64(42949672960001)
+    w >>= _u64(32)
+    return w, good
 
 
 def numbers(section: Section, elements: npt.NDArray[Any], scale: int) -> tuple[I64, Bools, Bools]:
@@ -79,39 +92,36 @@ def numbers(section: Section, elements: npt.NDArray[Any], scale: int) -> tuple[I
 
     scale is 2 or 3. An empty element has no value and is not malformed.
     """
-    size = len(elements)
-    result, good, there = np.empty(size, np.int64), np.empty(size, np.bool_), np.empty(size, np.bool_)
-    for at in range(0, size, _BLOCK):
-        block = slice(at, at + _BLOCK)
-        _plain(section, elements[block], scale, result[block], good[block], there[block])
-    return result, good, there & ~good
-
-
-def _plain(section: Section, elements: npt.NDArray[Any], scale: int, result: I64, good: Bools, there: Bools) -> None:
-    """Digits without sign, whole or (scale 2) with two decimals, in one step; the rest in more of them."""
-    end = section.end[elements]
-    length = end - section.start[elements]
+    # digits without sign, whole or (scale 2) with two decimals, in one step; the rest in more of them
+    end = section.end.take(elements)
+    length = end - section.start.take(elements)
     w = section.eight(end - 8)
-    w &= _KEPT.take(length, mode="clip")
-    w |= _FILL.take(length, mode="clip")
+    w ^= _ZEROS
+    before = _BEFORE.take(length, mode="clip")
+    w >>= before
+    w <<= before
+    there: Bools = length > 0
     if scale == 2:
         pointed = (w & _POINT) == _POINT_AT
         moved = w & _BEFORE_POINT
         moved <<= _u64(8)
-        moved |= w & _AFTER_POINT
-        moved |= _u64(0x30)
-        value, digits = _digits(np.where(pointed, moved, w))
-        result[:] = np.where(pointed, value, value * _u64(100)).view(np.int64)
+        np.bitwise_and(w, _AFTER_POINT, out=before)
+        moved |= before
+        value, good = _digits_less_zero(np.where(pointed, moved, w))
+        np.multiply(value, _u64(100), out=w)
+        result = np.where(pointed, value, w).view(np.int64)
     else:
-        value, digits = _digits(w)
-        np.multiply(value.view(np.int64), 10**scale, out=result)
-    np.greater(length, 0, out=there)
-    np.logical_and(digits, length <= 8, out=good)
-    rest = (there > good).nonzero()[0]
+        value, good = _digits_less_zero(w)
+        value *= _u64(10**scale)
+        result = value.view(np.int64)
+    good &= length <= 8
+    rest = (~good).nonzero()[0]
     if len(rest):
         _signed(section, elements[rest], rest, scale, result, good)
+        result[rest] *= good[rest]
+    bad = ~good
     good &= there
-    result *= good
+    return result, good, bad
 
 
 def _signed(section: Section, elements: npt.NDArray[Any], rows: I64, scale: int, result: I64, good: Bools) -> None:
@@ -177,40 +187,38 @@ def _longer(section: Section, elements: npt.NDArray[Any], rows: I64, scale: int,
         result[rows[i]] = one or 0
 
 
-#: The calendar from 1940 on: entry (year - 1940) * 1300 + month * 100 + day is the days since its beginning.
-_FIRST_YEAR, _YEARS = 1940, 170
-_NO_DAY = 0xFFFF
+#: Months by 100 * year + month, less _FIRST_MONTH: days from 1970-01-01 to the first of each, and how many it has.
+_FIRST_MONTH, _MONTHS = 190_000, 20_000
 
 
 @cache
-def _calendar() -> npt.NDArray[np.uint16]:
-    day = np.arange(f"{_FIRST_YEAR}-01-01", f"{_FIRST_YEAR + _YEARS}-01-01", dtype="datetime64[D]")
-    month = day.astype("datetime64[M]")
-    months = month.astype(np.int64) - month[0].astype(np.int64)
-    table = np.full(_YEARS * 1300, _NO_DAY, np.uint16)
-    table[months // 12 * 1300 + (months % 12 + 1) * 100 + (day - month).astype(np.int64) + 1] = np.arange(len(day))
-    return table
-
-
-_CALENDAR_BEGINS = datetime.date(_FIRST_YEAR, 1, 1).toordinal() - datetime.date(1970, 1, 1).toordinal()
+def _months() -> tuple[npt.NDArray[np.int32], npt.NDArray[np.uint8]]:
+    month = np.arange(_FIRST_MONTH // 100 * 12, (_FIRST_MONTH + _MONTHS) // 100 * 12)
+    at = month // 12 * 100 + month % 12 + 1 - _FIRST_MONTH
+    begins = np.append(month, month[-1] + 1) - 1970 * 12
+    days = begins.view("datetime64[M]").astype("datetime64[D]").view(np.int64)
+    first, length = np.zeros(_MONTHS, np.int32), np.zeros(_MONTHS, np.uint8)
+    first[at], length[at] = days[:-1], np.diff(days)
+    return first, length
 
 
 def dates(section: Section, elements: npt.NDArray[Any]) -> tuple[npt.NDArray[np.int32], Bools, Bools]:
     """Days since 1970-01-01 of CCYYMMDD elements, which have one, which are malformed."""
-    start = section.start[elements]
-    length = section.end[elements] - start
+    start = section.start.take(elements)
+    length = section.end.take(elements) - start
     value, good = _digits(section.eight(start))
     good &= length == 8
     number = value.astype(np.uint32)
-    year = number // np.uint32(10_000)
-    day = number - year * np.uint32(10_000)
-    year -= np.uint32(_FIRST_YEAR)  # wraps around for earlier ones
-    usual = good & (year < _YEARS) & (day < 1300)
-    at = (year * np.uint32(1300) + day) * usual
-    offset = _calendar().take(at)
-    result = offset.astype(np.int32)
-    result += np.int32(_CALENDAR_BEGINS)
-    good &= usual & (offset != _NO_DAY)
+    month = number // np.uint32(100)
+    day = number - month * np.uint32(100)
+    month -= np.uint32(_FIRST_MONTH)  # wraps around for earlier ones, as does day 0 below
+    good &= month < _MONTHS
+    month *= good
+    day -= np.uint32(1)
+    first, days = _months()
+    good &= day < days.take(month)
+    result = first.take(month)
+    result += day.view(np.int32)
     there = length > 0
     for row in (there > good).nonzero()[0].tolist():
         one = parse_date(section.buffer[start[row] : start[row] + length[row]])
