@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from medbill.model.remittances import ERA_TABLES
 from medbill.model.types import STRINGS
 
 I64 = npt.NDArray[np.int64]
@@ -138,19 +139,20 @@ def column(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
 
 
 @cache
-def _fields(schema: pa.Schema) -> list[tuple[str, pa.DataType, str]]:
-    return [(item.name, item.type, str(item.type)) for item in schema]
+def fields(name: str) -> list[tuple[str, pa.DataType, str]]:
+    """Name, type and the type's name of each column of a table (ERA_TABLES); taking a schema apart is slow."""
+    return [(item.name, item.type, str(item.type)) for item in ERA_TABLES[name]]
 
 
-def table(schema: pa.Schema, filled: Mapping[str, pa.Array | None], rows: int) -> pa.Table:
-    """A table of the schema; columns that are not filled are null."""
+def table(name: str, filled: Mapping[str, pa.Array | None], rows: int) -> pa.Table:
+    """A table of that name (ERA_TABLES); columns that are not filled are null."""
     empty: dict[str, pa.Array] = {}
     arrays = []
-    for name, kind, key in _fields(schema):
-        array = filled.get(name)
+    for column, kind, key in fields(name):
+        array = filled.get(column)
         if array is None:
             if key not in empty:
                 empty[key] = pa.nulls(rows, kind)
             array = empty[key]
         arrays.append(array)
-    return pa.Table.from_arrays(arrays, schema=schema)
+    return pa.Table.from_arrays(arrays, schema=ERA_TABLES[name])

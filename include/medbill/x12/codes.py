@@ -46,7 +46,7 @@ class Lookup:
     def __init__(self, values: dict[bytes, int]) -> None:
         keys = np.array([key(k) for k in values], np.uint64)
         numbers = np.array(list(values.values()), np.uint8)
-        bits = max(6, (4 * len(values)).bit_length())
+        bits = max(6, (16 * len(values)).bit_length())
         multiplier, tries = 0x9E3779B97F4A7C15, 0
         while len(set((slots := self._slots(keys, multiplier, bits)).tolist())) < len(keys):
             multiplier = (multiplier * 6364136223846793005 + 1442695040888963407) % 2**64 | 1

@@ -16,7 +16,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from medbill.model.remittances import ADJUSTMENTS, REMITTANCE_CLAIMS, SERVICE_LINES
 from medbill.model.types import MONEY, QUANTITY
 from medbill.x12 import arrays, columns, values
 from medbill.x12.codes import CODE, GROUP_CODES, U8, carc_lookup, flags, group_lookup
@@ -474,9 +473,9 @@ class Loops:
             "quantity": quantity[number] if number else None,
         }
         return (
-            arrays.table(REMITTANCE_CLAIMS, of_claims, claims),
-            arrays.table(SERVICE_LINES, of_lines, lines),
-            arrays.table(ADJUSTMENTS, of_adjustments, self.adjustments),
+            arrays.table("claims", of_claims, claims),
+            arrays.table("service_lines", of_lines, lines),
+            arrays.table("adjustments", of_adjustments, self.adjustments),
         )
 
 

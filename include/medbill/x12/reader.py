@@ -18,7 +18,6 @@ import numpy as np
 import pyarrow as pa
 
 from medbill.errors import BadInput, NotX12
-from medbill.model.remittances import ERA_TABLES
 from medbill.x12 import arrays, delimiters, source, values
 from medbill.x12.codes import CODE, SEGMENTS, flags
 from medbill.x12.delimiters import Delimiters
@@ -670,9 +669,8 @@ def _tables(batch: _Batch, loops: Loops | None) -> EraTables:
 def _rows(name: str, rows: list[dict[str, Any]]) -> pa.Table:
     if not rows:
         return empty().table(name)
-    schema = ERA_TABLES[name]
-    filled = {f.name: arrays.column([r.get(f.name) for r in rows], f.type) for f in schema}
-    return arrays.table(schema, filled, len(rows))
+    filled = {column: arrays.column([r.get(column) for r in rows], kind) for column, kind, _ in arrays.fields(name)}
+    return arrays.table(name, filled, len(rows))
 
 
 def _cut(feed: Feed, current: Delimiters, window: int, limit: int | None) -> _Piece:

@@ -63,7 +63,11 @@ class Section:
         mask |= ends
         positions = mask.nonzero()[0]
         last = ends.take(positions).nonzero()[0]
-        del ends, mask
+        blank = octets <= _BLANK
+        mask &= blank[PAD - 1 : -PAD - 1]
+        ends &= blank[PAD + 1 : len(octets) - PAD + 1]
+        loose_ends, loose_starts = bool(mask.any()), bool(blank[PAD] or ends.any())
+        del ends, mask, blank
         n = len(positions)
         self.start, self.end = np.empty(n + 1, np.int32), np.empty(n + 1, np.int32)
         self.end[:-1] = positions
@@ -76,9 +80,7 @@ class Section:
         first = np.empty(len(last) + 1, np.int64)
         first[0] = 0
         np.add(last, 1, out=first[1:])
-        breaks = 0
-        if np.min(inner, initial=_BLANK + 1) <= _BLANK:
-            breaks = self._trim_ends() + self._trim_starts(first)
+        breaks = (self._trim_ends() if loose_ends else 0) + (self._trim_starts(first) if loose_starts else 0)
         self.first, self.last = first, np.append(last, n)
         start = self.start.take(first[:-1])
         length = self.end.take(first[:-1]) - start

@@ -50,7 +50,7 @@ class EraTables:
 @cache
 def empty() -> EraTables:
     """Tables without rows."""
-    return EraTables(**{name: arrays.table(schema, {}, 0) for name, schema in ERA_TABLES.items()})
+    return EraTables(**{name: arrays.table(name, {}, 0) for name in ERA_TABLES})
 
 
 def concat(batches: Iterable[EraTables]) -> EraTables:
