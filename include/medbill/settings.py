@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -23,6 +24,16 @@ def socket_folder(home: Path) -> Path:
     if len(os.fsencode(folder / ".s.PGSQL.5432")) <= 107:
         return folder
     return Path(tempfile.gettempdir()) / f"medbill-{hashlib.sha256(os.fsencode(home)).hexdigest()[:12]}"
+
+
+def _seconds(env: Mapping[str, str], name: str, default: float) -> float:
+    try:
+        seconds = float(env.get(name, default))
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds <= 86_400:
+        raise PolicyError(f"{name} must be a number of seconds from 0 to 86400")
+    return seconds
 
 
 @dataclass(frozen=True)
@@ -44,6 +55,9 @@ class Settings:
     """home: where the embedded stack keeps its data. objects: root of the object store, a folder or s3://bucket/prefix.
 
     inbox: folder or s3:// prefix with one sub-folder per practice id. keyring: file of the local key service.
+    deid_model: language model that helps to find identifiers in free text; None works without one.
+    inbox_settle: seconds a file of a folder must have been left alone before it is taken. inbox_patience: seconds since its
+    last change in which a file without its end (IEA) is taken for one still on its way.
     """
 
     home: Path
@@ -55,6 +69,9 @@ class Settings:
     policies: Path
     sql: Path
     great_expectations: Path
+    deid_model: str | None = None
+    inbox_settle: float = 2.0
+    inbox_patience: float = 300.0
 
     @staticmethod
     def from_env(env: dict[str, str] | None = None) -> Settings:
@@ -73,6 +90,9 @@ class Settings:
             policies=Path(e.get("MEDBILL_POLICIES", _INCLUDE / "policies")),
             sql=Path(e.get("MEDBILL_SQL", _INCLUDE / "sql")),
             great_expectations=Path(e.get("MEDBILL_GREAT_EXPECTATIONS", _INCLUDE.parent / "great_expectations")),
+            deid_model=e.get("MEDBILL_DEID_MODEL") or None,
+            inbox_settle=_seconds(e, "MEDBILL_INBOX_SETTLE", Settings.inbox_settle),
+            inbox_patience=_seconds(e, "MEDBILL_INBOX_PATIENCE", Settings.inbox_patience),
         )
 
     def practices(self) -> list[Practice]:

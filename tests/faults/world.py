@@ -35,12 +35,12 @@ from medbill.store import tables_io
 from medbill.store.tables import (
     holds,
     inbox_files,
+    metadata,
     outbox,
     partitions,
     proposal_events,
     proposals,
     quarantine,
-    vault_tokens,
 )
 from medbill.store.tables import results as results_table
 
@@ -94,7 +94,10 @@ class Claim:
 
 @dataclass(frozen=True)
 class Payment:
-    """One ST..SE. bpr: BPR03 and BPR04. off: cents BPR02 says too much. se: what SE01 says too much."""
+    """One ST..SE. bpr: BPR03 and BPR04. off: cents BPR02 says too much. se: what SE01 says too much.
+
+    trace: TRN02; by default one of its own, which follows from the claims.
+    """
 
     claims: tuple[Claim, ...]
     payer: str = "LAKE HEALTH PLAN"
@@ -105,6 +108,7 @@ class Payment:
     off: int = 0
     se: int = 0
     header: tuple[str, ...] = ()
+    trace: str = ""
 
 
 def amount(cents: int) -> str:
@@ -112,11 +116,12 @@ def amount(cents: int) -> str:
 
 
 def _payment(p: Payment, day: date, control: str) -> list[str]:
+    trace = p.trace or f"T{hashlib.sha256(repr(p).encode()).hexdigest()[:12]}{day:%y%m%d}".upper()
     total = sum(c.paid_out for c in p.claims) - sum(cents for _, cents in p.plb) + p.off
     segments = [
         f"ST*835*{control}",
         f"BPR*I*{amount(total)}*{p.bpr}************{day:%Y%m%d}",
-        f"TRN*1*T{control}{day:%y%m%d}*1999900001",
+        f"TRN*1*{trace}*1999900001",
         f"DTM*405*{day:%Y%m%d}",
         f"N1*PR*{p.payer}*XV*{p.payer_id}",
         f"N1*PE*LAKESIDE FAMILY MEDICINE*XX*{p.npi}",
@@ -326,7 +331,8 @@ class World:
 def open_world(database: sa.Engine, home: Path, office: Office, **settings: str) -> World:
     """A world on a database and a home; the practice's claims are not yet billed."""
     url = database.url.render_as_string(hide_password=False)
-    env = {"MEDBILL_HOME": str(home), "MEDBILL_DATABASE_URL": url, **settings}
+    env = {"MEDBILL_HOME": str(home), "MEDBILL_DATABASE_URL": url, "MEDBILL_INBOX_SETTLE": "0", **settings}
+    env = {"MEDBILL_INBOX_PATIENCE": "0", **env}
     return World(Context.open(Settings.from_env(env), RunContext(dag_id="test")), office)
 
 
@@ -424,10 +430,11 @@ def steady_tokens() -> Iterator[None]:
     """The vault gives steady_token() instead of a random one; all else of it is as it is."""
     insert, fresh = vaults.Vault._insert, vaults._fresh_tokens
 
-    def steady_insert(vault: vaults.Vault, kind: str, values: dict[bytes, str]) -> None:
+    def steady_insert(vault: vaults.Vault, *asked: Any) -> None:
+        kind, values = asked[-2:]
         vaults._fresh_tokens = lambda _kind, _count: [steady_token(kind, value) for value in values.values()]
         try:
-            insert(vault, kind, values)
+            insert(vault, *asked)
         finally:
             vaults._fresh_tokens = fresh
 
@@ -488,8 +495,9 @@ def _bytes_of(asked: Any) -> bytes:
 
 def rewind(world: World, files: dict[str, bytes]) -> None:
     """As if no remittance had ever come: rows, objects and tokens away, the files in the inbox. Billed claims stay."""
+    tokens = [t for t in metadata.sorted_tables if t.name in ("vault_tokens", "vault_secrets")]
     with world.ctx.db.begin() as connection:
-        for table in (outbox, proposal_events, proposals, results_table, holds, quarantine, inbox_files, vault_tokens):
+        for table in (outbox, proposal_events, proposals, results_table, holds, quarantine, inbox_files, *tokens):
             connection.execute(sa.delete(table))
         connection.execute(sa.delete(partitions).where(partitions.c.object == "remittances"))
     vaults._cache._tokens = {}

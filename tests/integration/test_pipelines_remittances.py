@@ -88,7 +88,12 @@ class Source:
 def world(module_database: sa.Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     home = tmp_path_factory.mktemp("home")
     settings = Settings.from_env(
-        {"MEDBILL_HOME": str(home), "MEDBILL_DATABASE_URL": module_database.url.render_as_string(hide_password=False)}
+        {
+            "MEDBILL_HOME": str(home),
+            "MEDBILL_DATABASE_URL": module_database.url.render_as_string(hide_password=False),
+            "MEDBILL_INBOX_SETTLE": "0",
+            "MEDBILL_INBOX_PATIENCE": "0",
+        }
     )
     ctx = Context.open(settings, RunContext(service="medbill", dag_id="test"))
     data = practice.generate(seed=11, today=TODAY)

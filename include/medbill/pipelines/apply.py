@@ -6,10 +6,11 @@ from medbill.pipelines.context import Context
 from medbill.platforms.base import Writer
 from medbill.proposals import lifecycle, outbox
 from medbill.proposals.outbox import DispatchResult
+from medbill.store import db
 
 
 def apply(ctx: Context, practice: str, writer: Writer) -> DispatchResult:
     """Expire what is out of date, then send everything approved; each act is in the ledger."""
-    with ctx.db.begin() as connection:
+    with db.transaction(ctx.db) as connection:
         lifecycle.expire(connection, practice)
     return outbox.dispatch(ctx.db, practice, writer, ctx.vault(practice), ctx.ledger)

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from medbill.model.published import PUBLISHED_CLAIM_LINES, PUBLISHED_CLAIMS
-from medbill.pipelines import deidentify, results
+from medbill.pipelines import deidentify, payments, results
 from medbill.pipelines.context import Context, Partition, column_sum
 from medbill.proposals import lifecycle
 from medbill.proposals.lifecycle import Draft
@@ -27,7 +27,8 @@ _EXPIRE_AFTER = timedelta(days=90)
 
 
 def pending(ctx: Context) -> list[Partition]:
-    """Remittance partitions to (re)post: published since their last posting, or with open holds that new claims may resolve."""
+    """Remittance partitions to (re)post: published since their last posting, with open holds that the practice's claims of
+    now may resolve, or with payments of which another transaction counts than at their last posting."""
     with db.transaction(ctx.db) as connection:
         published = connection.execute(
             sa.select(partitions.c.practice, partitions.c.day, partitions.c.content_hash)
@@ -45,16 +46,19 @@ def pending(ctx: Context) -> list[Partition]:
         waiting = set(
             connection.execute(
                 sa.select(holds.c.practice, holds.c.day)
-                .where(holds.c.status == "open", holds.c.reason_code == "UNMATCHED_CLAIM")
+                .where(holds.c.status == "open", holds.c.reason_code.in_(posting.OF_PRACTICE_CLAIMS))
                 .distinct()
             )
         )
-    claims_state = {practice: _claims_state(ctx, practice) for practice in {p.practice for p in published}}
+    practices = {p.practice for p in published}
+    claims_state = {practice: _claims_state(ctx, practice) for practice in practices}
+    repeated = {practice: payments.repeats(ctx, practice) for practice in practices}
     return [
         Partition(p.practice, "remittances", p.day)
         for p in published
         if (p.practice, p.day) not in done
         or done[p.practice, p.day].get("input") != p.content_hash
+        or done[p.practice, p.day].get("repeated", "") != payments.state(repeated[p.practice].get(p.day))
         or (
             (p.practice, p.day) in waiting
             and done[p.practice, p.day].get("practice_claims") != claims_state[p.practice]
@@ -65,7 +69,8 @@ def pending(ctx: Context) -> list[Partition]:
 def post(ctx: Context, partition: Partition) -> dict[str, Any] | None:
     """Post one remittance partition; returns its counts, None where nothing is published.
 
-    The same input gives the same result rows, holds and proposal ids.
+    The same input gives the same result rows, holds and proposal ids. A proposal nobody decided on whose claim is held by
+    now is withdrawn.
     """
     # before anything is read: what is published meanwhile is then still to be posted, says pending()
     input_hash, claims_state = _content_hash(ctx, partition), _claims_state(ctx, partition.practice)
@@ -73,10 +78,11 @@ def post(ctx: Context, partition: Partition) -> dict[str, Any] | None:
     if not remittance:
         return None
     practice = ctx.settings.practice(partition.practice)
+    repeated = payments.claim(ctx, partition, remittance["remittances"]["remittance_key"].to_pylist())
     claims = published_claims(ctx, partition.practice, remittance["claims"]["claim_token"])
     categories = carc.load(ctx.settings.policies)
     agreed = contracts.load(ctx.settings.policies)
-    matched = posting.match(remittance, claims, practice, categories, _quarantined(ctx, partition))
+    matched = posting.match(remittance, claims, practice, categories, _quarantined(ctx, partition), repeated)
     short = contracts.underpayments(remittance, matched.postings, matched.lines, agreed)
     written = results.write(
         ctx,
@@ -97,6 +103,7 @@ def post(ctx: Context, partition: Partition) -> dict[str, Any] | None:
     }
     with db.transaction(ctx.db) as connection:
         proposed = lifecycle.propose(connection, drafts)
+        lifecycle.withdraw(connection, partition.practice, partition.day, ("posting", "underpayment_dispute"), drafts)
         _hold(connection, partition, matched.holds)
         results.point(
             connection,
@@ -104,7 +111,7 @@ def post(ctx: Context, partition: Partition) -> dict[str, Any] | None:
             "postings",
             partition.day,
             written,
-            {**counts, "input": input_hash, "practice_claims": claims_state},
+            {**counts, "input": input_hash, "practice_claims": claims_state, "repeated": payments.state(repeated)},
         )
     return {
         "day": partition.day.isoformat(),

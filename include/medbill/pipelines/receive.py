@@ -1,12 +1,14 @@
 """receive_remittances: inbox files become sealed landing partitions, each record gated once.
 
-A file leaves the inbox only after it is sealed in the store and written down in inbox_files. The same bytes again are
-a no-op; the same name with other bytes waits for a person; what is no 835 goes to quarantine with its reason.
+A file leaves the inbox only after it is sealed in the store and written down in inbox_files, with the payments it
+reports. The same bytes again are a no-op; the same name with other bytes waits for a person; what is no 835 goes to
+quarantine with its reason; what somebody still writes is left for the next scan.
 """
 
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -19,12 +21,12 @@ from sqlalchemy.dialects.postgresql import insert
 
 from medbill.audit.ledger import Event
 from medbill.errors import BadInput, DecisionRefused, StoreUnavailable
-from medbill.pipelines import keys
+from medbill.pipelines import keys, payments
 from medbill.pipelines.context import Context, Partition, batches, column_sum
 from medbill.quality import gates
 from medbill.quality.gates import GateResult, Refusal
 from medbill.store import db, tables_io
-from medbill.store.objects import ObjectStore
+from medbill.store.objects import Look, ObjectStore
 from medbill.store.tables import inbox_files, partitions, quarantine
 from medbill.x12 import era
 
@@ -37,7 +39,8 @@ _EARLIEST = date(2000, 1, 1)
 class Received:
     """Counts of one scan of an inbox, and the partitions it touched.
 
-    refused: files that stay in the inbox because of a name the store does not take, or more than 2 GiB.
+    refused: files that stay in the inbox because of a name the store does not take, or more than 2 GiB. unfinished: files
+    that stay because somebody still writes them.
     """
 
     files: int
@@ -46,16 +49,22 @@ class Received:
     quarantined: int
     held: int
     refused: int
+    unfinished: int
     partitions: list[Partition]
 
 
 def scan(ctx: Context, practice: str) -> Received:
     """Take every file of the practice's inbox into the store. Raises StoreUnavailable; what was taken stays taken."""
     inbox = ObjectStore(ctx.settings.inbox)
+    payments.enter_missing(ctx, practice)
     outcomes: list[str] = []
     touched: set[Partition] = set()
     names = [name for name in inbox.list(f"{practice}/") if not name.rsplit("/", 1)[-1].startswith(".")]
+    unsettled = _unsettled(ctx, inbox, names)
     for name in names:
+        if name in unsettled:
+            outcomes.append("unfinished")
+            continue
         try:
             status, day = _take(ctx, practice, inbox, name)
         except BadInput:  # the ledger has its code; the others are taken all the same
@@ -70,14 +79,36 @@ def scan(ctx: Context, practice: str) -> Received:
         quarantined=outcomes.count("quarantined"),
         held=outcomes.count("held"),
         refused=outcomes.count("refused"),
+        unfinished=outcomes.count("unfinished"),
         partitions=sorted(touched, key=lambda p: p.day),
     )
+
+
+def _unsettled(ctx: Context, inbox: ObjectStore, names: list[str]) -> set[str]:
+    """Files that change between two looks. Only a file written just now needs the second look, one wait serves them all."""
+    first = {name: look for name in names if (look := _look(inbox, name)) and _younger(look, ctx.settings.inbox_settle)}
+    if first:
+        time.sleep(ctx.settings.inbox_settle)
+    return {name for name, look in first.items() if _look(inbox, name) != look}
+
+
+def _look(inbox: ObjectStore, name: str) -> Look | None:
+    try:
+        return inbox.look(name)
+    except BadInput:  # such a name is refused when it is taken, with a row in the ledger
+        return None
+
+
+def _younger(look: Look, seconds: float) -> bool:
+    """Whether a file was written so few seconds ago. A date in the future, a wrong clock's, makes none young for good."""
+    return look.written is not None and abs(time.time() - look.written) < seconds
 
 
 def _take(ctx: Context, practice: str, inbox: ObjectStore, name: str) -> tuple[str, date | None]:
     event = Event(action="read", kind="inbox.read", purpose="payment", practice=practice, resource="inbox")
     with ctx.ledger.touch(event) as touch:
         try:
+            look = inbox.look(name)
             data = inbox.get(name)
         except StoreUnavailable as error:
             if error.code != "OBJECT_MISSING":
@@ -93,12 +124,14 @@ def _take(ctx: Context, practice: str, inbox: ObjectStore, name: str) -> tuple[s
                 )
             ).scalar()
         if seen is not None:
-            touch.note(result="duplicate")
-            inbox.delete(name)
+            touch.note(result="duplicate", left=_clear(inbox, name, look))
             return "duplicate", None
+        refusal, tables = _refuse_file(data)
+        if look is not None and _younger(look, ctx.settings.inbox_patience) and _lacks_its_end(data, tables):
+            touch.note(result="unfinished")
+            return "unfinished", None
         base = pa.array([name.rsplit("/", 1)[-1].strip() or "blank"])  # a blank text has no token
         name_index = ctx.vault(practice).tokenize("FILE", base)[0].as_py()
-        refusal = _refuse_file(data)
         with db.transaction(ctx.db) as connection:
             version = (
                 1
@@ -119,6 +152,7 @@ def _take(ctx: Context, practice: str, inbox: ObjectStore, name: str) -> tuple[s
             f"{zone}/{practice}/files/{sha256}.sealed", ctx.envelopes.seal(practice, zone, f"file:{sha256}", data)
         )
         day = _day(data)
+        paid = payments.identify(ctx, practice, sha256, tables) if tables is not None and status == "landed" else []
         with db.transaction(ctx.db) as connection:
             first = connection.execute(
                 insert(inbox_files)
@@ -140,6 +174,8 @@ def _take(ctx: Context, practice: str, inbox: ObjectStore, name: str) -> tuple[s
             ).first()
             if first is None:  # another scan took the same bytes meanwhile
                 status, code = "duplicate", None
+            if status == "landed":
+                payments.enter(connection, paid)
             if status == "quarantined":
                 _quarantine_rows(
                     connection,
@@ -158,32 +194,58 @@ def _take(ctx: Context, practice: str, inbox: ObjectStore, name: str) -> tuple[s
                         )
                     ],
                 )
-        touch.note(result=status, reason_code=code)
-        inbox.delete(name)
+        touch.note(result=status, reason_code=code, left=_clear(inbox, name, look))
         return status, day
 
 
-def _refuse_file(data: bytes) -> tuple[str, str] | None:
-    """Reason code and reason where the file cannot be read as an 835 at all."""
+def _clear(inbox: ObjectStore, name: str, look: Look | None) -> bool:
+    """Delete what was read; whether it is left, because meanwhile something else stands under the name."""
+    if inbox.look(name) != look:
+        return True
+    inbox.delete(name)
+    return False
+
+
+def _refuse_file(data: bytes) -> tuple[tuple[str, str] | None, dict[str, pa.Table] | None]:
+    """Reason code and reason where the file cannot be read as an 835 at all; the reader's tables where it could read it."""
     if not data.strip():
-        return "EMPTY_FILE", "the file is empty; ask the sender to send it again"
+        return ("EMPTY_FILE", "the file is empty; ask the sender to send it again"), None
     try:
-        tables = era.read([data])
+        read = era.read([data])
     except BadInput as error:
-        return error.code, "the file is no X12 interchange; check what the sender put under this name"
-    if tables.remittances.num_rows == 0:
-        return "NO_REMITTANCE", "the interchange holds no 835 transaction; route it to where it belongs"
-    return None
+        return (error.code, "the file is no X12 interchange; check what the sender put under this name"), None
+    except Exception:
+        # a defect of the reader; the next files must not wait for it, and its text may quote the file
+        return ("READER_FAILED", "the reader failed on this file; keep the sealed file and report the defect"), None
+    tables = {name: read.table(name) for name in era.TABLES}
+    if read.remittances.num_rows == 0:
+        return ("NO_REMITTANCE", "the interchange holds no 835 transaction; route it to where it belongs"), tables
+    return None, tables
+
+
+def _lacks_its_end(data: bytes, tables: dict[str, pa.Table] | None) -> bool:
+    """Whether a file may be the beginning of an 835: nothing yet, a header cut off, or an interchange without its IEA."""
+    if tables is not None:
+        return "TRUNCATED" in tables["problems"]["code"].to_pylist()
+    start = data.strip(b"\0 \t\r\n\xef\xbb\xbf\xff\xfe")[:5].replace(b"\0", b"")
+    return b"ISA".startswith(start[:3])
 
 
 def _day(data: bytes) -> date:
     today = datetime.now(UTC).date()
-    found = era.interchange_date(data)
+    try:
+        found = era.interchange_date(data)
+    except Exception:  # as in _refuse_file
+        found = None
     return found if found is not None and _EARLIEST <= found <= today else today
 
 
 def release(ctx: Context, practice: str, sha256: str, *, actor: str, accept: bool) -> Partition | None:
-    """A person's word on a held file: accept lands it as a further file of its day, otherwise it is quarantined."""
+    """A person's word on a held file: accept lands it as a further file of its day, otherwise it is quarantined.
+
+    Its payments count from now on, behind those of every file that landed before.
+    """
+    paid = payments.of_sealed(ctx, practice, sha256) if accept and _is_held(ctx, practice, sha256) else []
     with db.transaction(ctx.db) as connection:
         row = (
             connection.execute(
@@ -203,7 +265,9 @@ def release(ctx: Context, practice: str, sha256: str, *, actor: str, accept: boo
             .where(inbox_files.c.practice == practice, inbox_files.c.sha256 == sha256)
             .values(status="landed" if accept else "quarantined", reason_code=None if accept else "REJECTED_BY_PERSON")
         )
-        if not accept:
+        if accept:
+            payments.enter(connection, paid)
+        else:
             _quarantine_rows(
                 connection,
                 [
@@ -232,6 +296,14 @@ def release(ctx: Context, practice: str, sha256: str, *, actor: str, accept: boo
         )
     )
     return Partition(practice, "remittances", row["day"]) if accept else None
+
+
+def _is_held(ctx: Context, practice: str, sha256: str) -> bool:
+    with db.transaction(ctx.db) as connection:
+        status = connection.execute(
+            sa.select(inbox_files.c.status).where(inbox_files.c.practice == practice, inbox_files.c.sha256 == sha256)
+        ).scalar()
+    return status == "held"
 
 
 def pending(ctx: Context, practice: str) -> list[Partition]:

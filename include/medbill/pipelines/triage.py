@@ -69,8 +69,10 @@ def triage(ctx: Context, partition: Partition) -> dict[str, Any] | None:
         "denied": str(column_sum(found, "denied")),
         "recoverable": str(column_sum(found, "recoverable")),
     }
+    drafts = _drafts(partition, found)
     with db.transaction(ctx.db) as connection:
-        proposed = lifecycle.propose(connection, _drafts(partition, found))
+        proposed = lifecycle.propose(connection, drafts)
+        lifecycle.withdraw(connection, partition.practice, partition.day, ("denial_follow_up",), drafts)
         results.point(
             connection, partition.practice, "denials", partition.day, written, {**counts, "input": posting_hash}
         )

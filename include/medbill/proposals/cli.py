@@ -15,7 +15,7 @@ import typer
 
 from medbill.errors import DecisionRefused, MedbillError
 
-app = typer.Typer(help="List, approve, edit, reject and apply proposals.", no_args_is_help=True)
+app = typer.Typer(help="List, approve, edit, reject, retry and apply proposals.", no_args_is_help=True)
 
 _AsJson = Annotated[bool, typer.Option("--json", help="one JSON object a line")]
 _Actor = Annotated[
@@ -145,6 +145,24 @@ def reject(
         lifecycle.reject(connection, id, actor, note, hash)
     _record(id, [row], actor, "rejected", row["content_hash"])
     typer.echo(f"{id}  rejected")
+
+
+@app.command()
+def retry(
+    id: str,
+    *,
+    actor: _Actor,
+    note: Annotated[str | None, typer.Option("--note", help="what was put right")] = None,
+    hash: Annotated[str | None, typer.Option("--hash", help="content hash you mean")] = None,
+) -> None:
+    """Write a failed proposal back after all, as it was approved; the platform is looked at before anything is sent."""
+    from medbill.proposals import lifecycle
+
+    with _connection() as connection:
+        row = lifecycle.show(connection, id)
+        lifecycle.retry(connection, id, actor, note, hash)
+    _record(id, [row], actor, "retried", row["content_hash"])
+    typer.echo(f"{id}  to be written back again")
 
 
 @app.command()

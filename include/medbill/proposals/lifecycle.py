@@ -1,5 +1,7 @@
 """Proposals and decisions: proposed -> approved | edited | rejected | expired -> applied | failed.
 
+failed -> approved | edited again by retry(), expired -> proposed again where the rules withdrew it and propose it anew.
+
 A decision names the hash of the content it decides on; a stale hash is refused. Approval and the write-backs owed for it
 are one transaction. Every function works in the caller's transaction and locks the rows it changes, so that of two
 people who decide at once one wins and the other is told. Events are only ever added.
@@ -21,7 +23,7 @@ from medbill.errors import BadInput, DecisionRefused
 from medbill.proposals import edits
 from medbill.proposals.content import content_hash, idempotency_key, plain, proposal_id
 from medbill.settings import Settings
-from medbill.store.tables import outbox, proposal_events, proposals
+from medbill.store.tables import holds, outbox, proposal_events, proposals
 
 SERVICE = "medbill"
 KINDS = ("posting", "denial_follow_up", "underpayment_dispute")
@@ -64,7 +66,7 @@ class Counts:
 def propose(connection: sa.Connection, drafts: Sequence[Draft]) -> Counts:
     """Store drafts, many at once; the same drafts again change nothing.
 
-    Content that changed while still `proposed` is revised in place. After a decision the decided proposal stays, and a
+    A withdrawn proposal is proposed again. Content that changed while still `proposed` is revised in place. After a decision the decided proposal stays, and a
     superseding one appears, unless that content was decided on before. Raises BadInput where two drafts of one key differ.
     """
     waiting: dict[str, _Candidate] = {}
@@ -81,11 +83,14 @@ def propose(connection: sa.Connection, drafts: Sequence[Draft]) -> Counts:
         waiting = {i: c for i, c in waiting.items() if i not in inserted}
         found = _locked(connection, waiting)
         proposed_hashes = _last_proposed(connection, [i for i, row in found.items() if row["status"] != "proposed"])
+        withdrawn = _withdrawn(connection, [i for i, row in found.items() if row["status"] == "expired"])
         nexts: dict[str, _Candidate] = {}
         changed: list[_Candidate] = []
         for i, candidate in waiting.items():
             row = found[i]
-            if candidate.hash in (row["content_hash"], proposed_hashes.get(i)):
+            if i in withdrawn:
+                changed.append(candidate)
+            elif candidate.hash in (row["content_hash"], proposed_hashes.get(i)):
                 unchanged += 1
                 _withdraw_later(connection, candidate)
             elif row["status"] == "proposed":
@@ -97,6 +102,82 @@ def propose(connection: sa.Connection, drafts: Sequence[Draft]) -> Counts:
         revised += len(changed)
         waiting = nexts
     return Counts(new, unchanged, revised, superseding)
+
+
+def withdraw(connection: sa.Connection, practice: str, day: date, kinds: Sequence[str], drafts: Sequence[Draft]) -> int:
+    """Take back what the rules do not propose any more: undecided proposals of the day and kinds that no draft stands for.
+
+    Returns how many. They expire with an event `withdrawn`; the same content proposed again revives them.
+    """
+    kept = {(d.kind, d.business_key) for d in drafts}
+    rows = connection.execute(
+        sa.select(proposals.c.id, proposals.c.content_hash, proposals.c.kind, _claim_key().label("claim_key"))
+        .where(
+            proposals.c.practice == practice,
+            proposals.c.day == day,
+            proposals.c.kind.in_(kinds),
+            proposals.c.status == "proposed",
+        )
+        .order_by(proposals.c.id)
+        .with_for_update()
+    ).all()
+    void = [(r.id, r.content_hash) for r in rows if (r.kind, r.claim_key) not in kept]
+    _expire(connection, void, "the rules do not propose this any more", event="withdrawn")
+    return len(void)
+
+
+def retry(
+    connection: sa.Connection, id: str, actor: str, note: str | None = None, content_hash: str | None = None
+) -> None:
+    """A person's word that a failed proposal is to be written back after all; the decision it had stands as it was.
+
+    Only what failed is owed again, under the same idempotency keys and as something that may have been sent: the platform
+    is read back before anything goes out. Raises DecisionRefused where the proposal is not failed, its content is not what
+    was approved, or it is out of date: its claim is held by now, or a newer proposal took its place.
+    """
+    require_person(actor)
+    edits.check_text(actor)
+    if note is not None:
+        edits.check_text(note)
+    row = connection.execute(sa.select(proposals).where(proposals.c.id == id).with_for_update()).mappings().first()
+    if row is None:
+        raise DecisionRefused("no such proposal; see `medbill proposals list`")
+    if row["status"] != "failed":
+        raise DecisionRefused(
+            f"only a failed proposal can be retried, this one is {row['status']}; nothing was changed"
+        )
+    if content_hash is not None and content_hash != row["content_hash"]:
+        raise DecisionRefused("the content is not the one you name (stale hash); show it again")
+    decision = connection.execute(
+        sa.select(proposal_events.c.event)
+        .where(
+            proposal_events.c.proposal_id == id,
+            proposal_events.c.event.in_(APPROVED),
+            proposal_events.c.content_hash == row["content_hash"],
+        )
+        .order_by(proposal_events.c.id.desc())
+        .limit(1)
+    ).scalar()
+    if decision is None or _hash(row["kind"], row["claim_token"], row["payload"]) != row["content_hash"]:
+        raise DecisionRefused("the content is not what was approved; ask for an audit of this proposal")
+    _refuse_outdated(connection, dict(row))
+    owed = connection.execute(
+        sa.update(outbox)
+        .where(outbox.c.proposal_id == id, outbox.c.status == "failed", outbox.c.content_hash == row["content_hash"])
+        .values(
+            status="unknown",  # whoever takes it up looks on the platform first
+            attempts=0,
+            lease_until=sa.func.clock_timestamp(),
+            error_code=None,
+            updated_at=sa.func.clock_timestamp(),
+        )
+    )
+    if owed.rowcount == 0:
+        raise DecisionRefused("nothing of this proposal is owed to the platform; ask for an audit of it")
+    connection.execute(
+        sa.update(proposals).where(proposals.c.id == id).values(status=decision, updated_at=sa.func.clock_timestamp())
+    )
+    _events(connection, "retried", [(id, row["content_hash"])], actor=actor.strip(), note=note)
 
 
 def approve(
@@ -294,7 +375,7 @@ def _last_proposed(connection: sa.Connection, ids: Sequence[str]) -> dict[str, s
 
 def _revise(connection: sa.Connection, candidates: list[_Candidate]) -> None:
     for c in candidates:
-        values = {k: v for k, v in c.values().items() if k not in ("id", "practice", "kind", "status")}
+        values = {k: v for k, v in c.values().items() if k not in ("id", "practice", "kind")}
         connection.execute(
             sa.update(proposals).where(proposals.c.id == c.id).values(**values, updated_at=sa.func.clock_timestamp())
         )
@@ -309,18 +390,67 @@ def _withdraw_later(connection: sa.Connection, candidate: _Candidate) -> None:
         if row is None:
             return
         if row["status"] == "proposed":
-            _expire(connection, [(follower.id, row["content_hash"])], "the decided content holds again")
+            void = [(follower.id, row["content_hash"])]
+            _expire(connection, void, "the decided content holds again", event="withdrawn")
         follower = follower.next()
 
 
-def _expire(connection: sa.Connection, rows: Sequence[Any], note: str) -> None:
+def _expire(connection: sa.Connection, rows: Sequence[Any], note: str, event: str = "expired") -> None:
     for chunk in _chunks([i for i, _ in rows]):
         connection.execute(
             sa.update(proposals)
             .where(proposals.c.id.in_(chunk))
             .values(status="expired", updated_at=sa.func.clock_timestamp())
         )
-    _events(connection, "expired", [(i, h) for i, h in rows], note=note)
+    _events(connection, event, [(i, h) for i, h in rows], note=note)
+
+
+def _withdrawn(connection: sa.Connection, ids: Sequence[str]) -> set[str]:
+    """Those of expired proposals that the rules took back, not the calendar."""
+    last: dict[str, str] = {}
+    for chunk in _chunks(ids):
+        rows = connection.execute(
+            sa.select(proposal_events.c.proposal_id, proposal_events.c.event)
+            .where(proposal_events.c.proposal_id.in_(chunk))
+            .order_by(proposal_events.c.id)
+        )
+        last |= {row.proposal_id: row.event for row in rows}
+    return {i for i, event in last.items() if event == "withdrawn"}
+
+
+def _claim_key() -> sa.ColumnElement[str]:
+    """The business key of a proposal of any kind, as its payload has it."""
+    return sa.func.coalesce(proposals.c.payload["posting"]["claim_key"].astext, proposals.c.payload["claim_key"].astext)
+
+
+def _refuse_outdated(connection: sa.Connection, row: dict[str, Any]) -> None:
+    """Raises DecisionRefused where a failed proposal must not be applied any more."""
+    key = (row["payload"].get("posting") or row["payload"]).get("claim_key")
+    held = connection.execute(
+        sa.select(holds.c.reason_code).where(
+            holds.c.practice == row["practice"], holds.c.claim_key == key, holds.c.status == "open"
+        )
+    ).scalar()
+    if held is not None:
+        raise DecisionRefused(f"the claim is held by now ({held}); nothing was changed")
+    others = (
+        connection.execute(
+            sa.select(proposals.c.id).where(
+                proposals.c.practice == row["practice"],
+                proposals.c.kind == row["kind"],
+                proposals.c.day == row["day"],
+                proposals.c.claim_token == row["claim_token"],
+                proposals.c.status.in_(["proposed", *APPROVED, "applied"]),
+                _claim_key() == key,
+            )
+        )
+        .scalars()
+        .all()
+    )
+    own = next((n for n in range(1, 100) if proposal_id(row["practice"], row["kind"], str(key), n) == row["id"]), 100)
+    later = {proposal_id(row["practice"], row["kind"], str(key), n) for n in range(own + 1, own + 100)}
+    if later & set(others):
+        raise DecisionRefused("a newer proposal took the place of this one; decide on that")
 
 
 def _decidable(
@@ -363,6 +493,10 @@ def _decide(
 
 def _owe(connection: sa.Connection, row: dict[str, Any], content: str, platform: str | None) -> None:
     platform = platform or Settings.from_env().practice(row["practice"]).platform
+    if platform is None:
+        raise DecisionRefused(
+            "this practice has no billing platform to write back to (practices.yml); do it by hand and reject the proposal"
+        )
     connection.execute(
         sa.insert(outbox),
         [

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -25,6 +26,10 @@ HOLD_REASONS = {
     "REMITTANCE_MISSING": "the payment this claim belongs to is not among the published ones",
     "PAYEE_NOT_STATED": "the remittance names no payee by NPI or tax id, so whose payment it is cannot be told",
     "OTHER_PRACTICE": "the payee is not this practice; the payment belongs to somebody else",
+    "PAYMENT_REPEATED": "the payer sent this payment before, under the same trace number and with the same content; the first"
+    " one is the one to post",
+    "PAYMENT_CHANGED": "the payer sent a payment of this trace number before, with other content; compare the two, and post by"
+    " hand what only this one has",
     "MISSING_CLAIM_ID": "the payer returned no claim number of the practice (CLP01)",
     "TRANSACTION_UNBALANCED": "the payment is not the sum of its claims less provider adjustments",
     "CLAIM_UNBALANCED": "charge less adjustments is not the amount paid, on the claim or on one of its lines",
@@ -34,6 +39,9 @@ HOLD_REASONS = {
     "LINE_CHARGE_DIFFERS": "a line comes back under the practice's line number with another charge",
     "LINES_UNMATCHED": "a line cannot be matched to one line the practice billed",
 }
+
+#: Holds that another state of the practice's own claims may resolve.
+OF_PRACTICE_CLAIMS = frozenset({"AMBIGUOUS_CLAIM", "UNMATCHED_CLAIM", "LINE_CHARGE_DIFFERS", "LINES_UNMATCHED"})
 
 
 @dataclass(frozen=True)
@@ -62,11 +70,13 @@ def match(
     practice: Practice,
     carcs: CarcTable,
     quarantined_by_remittance: Mapping[str, int],
+    repeated: Mapping[str, str] = MappingProxyType({}),
 ) -> PostingResult:
     """Match one partition's published remittance claims to the practice's published claims.
 
     remittance: PUBLISHED_REMITTANCE_TABLES. claims: PUBLISHED_CLAIM_TABLES, at least those the remittance names.
     quarantined_by_remittance: claims in quarantine by remittance key; their deposits get a note.
+    repeated: PAYMENT_REPEATED or PAYMENT_CHANGED by remittance key, of payments that came before in another transaction.
     For each posting line, paid + contractual + deductible + coinsurance + copay + patient_other + denied + other is its
     charge, and the lines of a claim add up to its posting. Row order of the input does not matter.
     Raises BadInput where a claim key occurs twice: the input is not one published partition.
@@ -85,6 +95,7 @@ def match(
         quarantined=sql.rows(
             {"remittance_key": pa.string(), "claims": pa.int64()}, sorted(quarantined_by_remittance.items())
         ),
+        repeated=sql.rows({"remittance_key": pa.string(), "reason_code": pa.string()}, sorted(repeated.items())),
         hold_reasons=sql.rows({"reason_code": pa.string(), "reason": pa.string()}, HOLD_REASONS.items()),
     )
     with connection:
@@ -126,6 +137,7 @@ _CLAIMS = """
            CASE WHEN r.remittance_key IS NULL THEN 'REMITTANCE_MISSING'
                 WHEN EXISTS (FROM payees) AND p.payee IS NULL THEN 'PAYEE_NOT_STATED'
                 WHEN EXISTS (FROM payees) AND p.payee NOT IN (FROM payees) THEN 'OTHER_PRACTICE'
+                WHEN s.reason_code IS NOT NULL THEN s.reason_code
                 WHEN coalesce(c.claim_token, '') = '' THEN 'MISSING_CLAIM_ID'
                 WHEN NOT r.balanced THEN 'TRANSACTION_UNBALANCED'
                 WHEN c.charge IS NULL OR c.paid IS NULL OR NOT c.balanced OR coalesce(l.off, false)
@@ -139,6 +151,7 @@ _CLAIMS = """
     -- the NPI decides where there is one: a tax id may be shared by several practices
     LEFT JOIN (SELECT remittance_key, coalesce(nullif(payee_npi, ''), nullif(payee_tax_id, '')) AS payee
                FROM remittances) p USING (remittance_key)
+    LEFT JOIN repeated s ON s.remittance_key = c.remittance_key
     LEFT JOIN line_balance l USING (claim_key)
     LEFT JOIN claim_balance a USING (claim_key)
     LEFT JOIN billed b ON b.claim_token = c.claim_token;

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -141,12 +142,17 @@ def build(data: PracticeData, days: int = REMITTANCE_DAYS) -> tuple[list[InboxFi
 
 
 def write(data: PracticeData, inbox: Path, days: int = REMITTANCE_DAYS) -> Truth:
-    """Write the files into inbox/<practice>/; a file that is there with the same bytes is left alone."""
+    """Write the files into inbox/<practice>/; a file that is there with the same bytes is left alone.
+
+    Each has its day as the time of its last change: it lay there since, nobody still writes it.
+    """
     folder = inbox / PRACTICE_ID
     folder.mkdir(parents=True, exist_ok=True)
     files, truth = build(data, days)
     for file in files:
         write_once(folder / file.name, file.data)
+        came = datetime.combine(file.day, datetime.min.time(), UTC).timestamp()
+        os.utime(folder / file.name, (came, came))
     return truth
 
 

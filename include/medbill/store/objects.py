@@ -7,10 +7,21 @@ import os
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from medbill.errors import BadInput, StoreUnavailable
+
+
+@dataclass(frozen=True)
+class Look:
+    """An object at one moment. state: another after every write. written: Unix time of the last write, None where objects
+    appear whole (S3), so that none can be looked at half-written."""
+
+    size: int
+    state: str
+    written: float | None
 
 
 class _Backend(Protocol):
@@ -19,6 +30,7 @@ class _Backend(Protocol):
     def put_new(self, key: str, data: bytes) -> bool: ...
     def get(self, key: str) -> bytes: ...
     def exists(self, key: str) -> bool: ...
+    def look(self, key: str) -> Look | None: ...
     def list(self, prefix: str) -> list[str]: ...
     def delete(self, key: str) -> None: ...
 
@@ -50,6 +62,10 @@ class ObjectStore:
 
     def exists(self, key: str) -> bool:
         return self._backend.exists(_checked(key))
+
+    def look(self, key: str) -> Look | None:
+        """Size and state of an object now, None where there is none: whether somebody still writes a file put there by hand."""
+        return self._backend.look(_checked(key))
 
     def list(self, prefix: str = "") -> list[str]:
         """Keys that start with prefix, sorted. Hidden files and links in a folder are not objects."""
@@ -151,6 +167,15 @@ class _Folder:
     def exists(self, key: str) -> bool:
         return self._path(key).is_file()
 
+    def look(self, key: str) -> Look | None:
+        with _os_errors():
+            try:
+                found = self._path(key).stat()
+            except FileNotFoundError:
+                return None
+        state = f"{found.st_ino}:{found.st_mtime_ns}:{found.st_ctime_ns}"
+        return Look(found.st_size, state, found.st_mtime)
+
     def list(self, prefix: str) -> list[str]:
         top = self._root / prefix.rpartition("/")[0]
         if not top.exists():
@@ -217,6 +242,16 @@ class _S3:
                 return False
             raise
         return True
+
+    def look(self, key: str) -> Look | None:
+        try:
+            with _s3_errors():
+                found = self._client.head_object(Bucket=self._bucket, Key=self._prefix + key)
+        except StoreUnavailable as error:
+            if error.code == "OBJECT_MISSING":
+                return None
+            raise
+        return Look(found["ContentLength"], found["ETag"], None)
 
     def list(self, prefix: str) -> list[str]:
         with _s3_errors():
