@@ -78,7 +78,7 @@ def a_claim():
 
 def test_extraction_equals_the_truth_to_the_cent(platform):
     truth = generate(7, START, claims=CLAIMS).claim_tables()
-    tables = platform.extract_claims(START, TODAY)
+    tables = platform.extract(START, TODAY).tables
     assert {name: t.schema for name, t in tables.items()} == CLAIM_TABLES
     without = ["billing_status"]
     assert tables["claims"].drop(without).equals(truth["claims"].drop(without))
@@ -89,30 +89,30 @@ def test_extraction_equals_the_truth_to_the_cent(platform):
 def test_the_adapter_is_a_platform(platform):
     checked: Platform = platform
     assert checked.name == "drchrono"
-    assert {"extract_claims", "write_task", "write_claim_note"} <= checked.capabilities.keys()
+    assert {"extract", "write_task", "write_claim_note"} <= checked.capabilities.keys()
 
 
 def test_a_window_keeps_to_its_service_dates(platform):
     day = date(2026, 6, 10)
-    tables = platform.extract_claims(day, day)
+    tables = platform.extract(day, day).tables
     assert pc.unique(tables["claims"]["service_date"]).to_pylist() == [day]
     assert tables["claims"].num_rows >= 2
-    everything = platform.extract_claims(START - timedelta(days=300), TODAY)  # more than one vendor window
+    everything = platform.extract(START - timedelta(days=300), TODAY).tables  # more than one vendor window
     assert everything["claims"].num_rows == len(generate(7, START, claims=CLAIMS).visits)
 
 
 def test_nothing_is_extracted_twice_over_small_pages(platform, monkeypatch):
-    whole = platform.extract_claims(START, TODAY)
+    whole = platform.extract(START, TODAY).tables
     monkeypatch.setattr(adapter_module, "PAGE_SIZE", 7)
     monkeypatch.setattr(adapter_module, "PATIENTS_ONE_BY_ONE", 0)
     platform._patients.clear()
-    paged = platform.extract_claims(START, TODAY)
+    paged = platform.extract(START, TODAY).tables
     assert paged["claims"].equals(whole["claims"]) and paged["claim_lines"].equals(whole["claim_lines"])
 
 
 def test_the_other_page_envelope_is_read_too(server, platform):
     fault(server, kind="data_envelope", times=1000)
-    assert platform.extract_claims(TODAY - timedelta(days=9), TODAY)["claims"].num_rows > 5
+    assert platform.extract(TODAY - timedelta(days=9), TODAY).tables["claims"].num_rows > 5
 
 
 def test_only_named_fields_come_out(server, state):
@@ -130,7 +130,7 @@ def test_only_named_fields_come_out(server, state):
                 marked += 1
     (state / "practice.json").write_text(wire.dumps(records))
     with connect(server, state) as platform:
-        tables = platform.extract_claims(START, TODAY)
+        tables = platform.extract(START, TODAY).tables
         held = [list(platform._patients.values()), platform._npis]
     assert marked > 5000 and tables["claims"].num_rows > 100
     assert {name: t.schema for name, t in tables.items()} == CLAIM_TABLES
@@ -144,7 +144,7 @@ def test_a_field_taken_from_the_policy_stays_empty(server, state):
         "appointments": policy.fields["appointments"] - {"primary_insurance_id_number"},
     }
     with connect(server, state, extraction=replace(policy, fields=fields)) as platform:
-        claims = platform.extract_claims(START, TODAY)["claims"]
+        claims = platform.extract(START, TODAY).tables["claims"]
     for column in ("patient_last_name", "patient_first_name", "patient_birth_date", "member_id"):
         assert claims[column].null_count == claims.num_rows
     assert "GET /api/patients_summary" not in server.sandbox.requests
@@ -154,7 +154,7 @@ def test_expired_tokens_are_refreshed_once_by_many_threads(server, state):
     server.sandbox.access_seconds = 3600
     store = FileTokenStore(state / "tokens.json")
     with connect(server, state, tokens=store) as platform:
-        platform.extract_claims(TODAY - timedelta(days=5), TODAY)
+        platform.extract(TODAY - timedelta(days=5), TODAY)
         server.sandbox.store.spend(store.read().access_token)  # the platform ends it early
         before = server.sandbox.requests["POST /o/token"]
         results, threads = [], []
@@ -186,7 +186,7 @@ def test_a_stored_token_of_another_server_falls_back_to_the_credentials(server, 
 def test_a_revoked_authorization_says_so(server, state):
     server.sandbox.store.spend(server.sandbox.credentials["refresh_token"])
     with connect(server, state) as platform, pytest.raises(PlatformError) as error:
-        platform.extract_claims(TODAY, TODAY)
+        platform.extract(TODAY, TODAY)
     assert error.value.code == "PLATFORM_CREDENTIALS"
     assert "authorize" in str(error.value)
 
@@ -194,24 +194,24 @@ def test_a_revoked_authorization_says_so(server, state):
 def test_429_is_waited_for_within_bounds(server, state):
     with connect(server, state) as platform:
         fault(server, kind="error", path="/api/appointments", status=429, retry_after=1, times=2)
-        assert platform.extract_claims(TODAY - timedelta(days=2), TODAY)["claims"].num_rows > 0
+        assert platform.extract(TODAY - timedelta(days=2), TODAY).tables["claims"].num_rows > 0
         fault(server, kind="error", path="/api/appointments", status=429, retry_after=3600)
         with pytest.raises(PlatformError) as error:
-            platform.extract_claims(TODAY, TODAY)
+            platform.extract(TODAY, TODAY)
         assert error.value.code == "PLATFORM_RATE_LIMITED"
 
 
 def test_the_vendors_burst_limit_is_survived(server, state):
     server.sandbox.limits.per_second = 10
     with connect(server, state, budget=RateBudget(10, 500)) as platform:
-        tables = platform.extract_claims(TODAY - timedelta(days=8), TODAY)
+        tables = platform.extract(TODAY - timedelta(days=8), TODAY).tables
     assert tables["claims"].num_rows > 5
 
 
 def test_reads_survive_passing_faults(server, platform):
     fault(server, kind="error", path="/api/line_items", status=500, times=2)
     fault(server, kind="drop_before", path="/api/appointments", times=2)
-    assert platform.extract_claims(TODAY - timedelta(days=3), TODAY)["claims"].num_rows > 0
+    assert platform.extract(TODAY - timedelta(days=3), TODAY).tables["claims"].num_rows > 0
 
 
 @pytest.mark.parametrize(
@@ -241,7 +241,7 @@ def test_a_deleted_patient_leaves_empty_names(server, state):
     records["patients"] = []
     (state / "practice.json").write_text(wire.dumps(records))
     with connect(server, state) as platform:
-        claims = platform.extract_claims(TODAY - timedelta(days=3), TODAY)["claims"]
+        claims = platform.extract(TODAY - timedelta(days=3), TODAY).tables["claims"]
     assert claims.num_rows > 0 and claims["patient_last_name"].null_count == claims.num_rows
 
 
@@ -262,7 +262,7 @@ def test_a_next_link_elsewhere_is_not_followed(server, platform, monkeypatch):
     page = {"previous": None, "results": [], "next": "https://evil.example/api/other?cursor=x"}
     monkeypatch.setattr(platform, "_get", lambda *a, **k: page)
     with pytest.raises(PlatformError) as error:
-        platform.extract_claims(TODAY, TODAY)
+        platform.extract(TODAY, TODAY)
     assert error.value.code == "PLATFORM_BAD_ANSWER"
 
 
@@ -270,7 +270,7 @@ def test_endless_pages_end(server, platform, monkeypatch):
     page = {"previous": None, "results": [], "next": "http://x/api/appointments?cursor=same"}
     monkeypatch.setattr(platform, "_get", lambda *a, **k: page)
     with pytest.raises(PlatformError, match="do not end"):
-        platform.extract_claims(TODAY, TODAY)
+        platform.extract(TODAY, TODAY)
 
 
 # --- writing back ---

@@ -13,7 +13,7 @@ import pytest
 import sqlalchemy as sa
 
 from medbill.audit.ledger import Ledger, RunContext
-from medbill.errors import LedgerUnavailable, PlatformError, PlatformUnknownOutcome, TokenRefused
+from medbill.errors import DecisionRefused, LedgerUnavailable, PlatformError, PlatformUnknownOutcome, TokenRefused
 from medbill.platforms.base import Receipt, reference
 from medbill.proposals import lifecycle, outbox
 from medbill.proposals.content import proposal_id
@@ -416,3 +416,172 @@ def test_two_workers_share_the_work_without_doubling_it(office: Office) -> None:
     assert sum(r.applied for r in results) == 24
     assert len(office.platform.records) == len({r[:2] for r in office.platform.records}) == 24
     assert {office.status(i)[0] for i in ids} == {"applied"}
+
+
+# --- a person's retry of what failed ----------------------------------------------------------------------------------
+
+
+def _failed(office: Office, action: str = "task") -> str:
+    """An approved proposal whose write-backs the platform refused until no attempt was left."""
+    id = office.approved()
+
+    def refuse(of: str) -> None:
+        if of == action:
+            raise PlatformError("no")
+
+    office.platform.before = refuse
+    for _ in range(7):
+        office.dispatch(max_attempts=2)
+    assert office.do(lifecycle.show, id)["status"] == "failed"
+    office.platform.before = lambda action: None
+    return id
+
+
+@pytest.mark.parametrize(("action", "sends"), [("task", 2), ("claim_billing_note", 1)])
+def test_a_failed_proposal_is_sent_again_on_a_persons_word(office: Office, action: str, sends: int) -> None:
+    id = _failed(office, action)
+    keys = {w["idempotency_key"] for w in _rows(office)}
+    assert office.dispatch() == DispatchResult()  # by itself nothing comes back
+    office.do(lifecycle.retry, id, ANA, "the category was missing")
+    assert office.do(lifecycle.show, id)["status"] == "approved"
+    assert office.dispatch() == DispatchResult(applied=sends)
+    shown = office.do(lifecycle.show, id)
+    assert shown["status"] == "applied"
+    assert [e["event"] for e in shown["events"]] == ["proposed", "approved", "failed", "retried", "applied"]
+    assert (shown["events"][3]["actor"], shown["events"][3]["content_hash"]) == (ANA, shown["content_hash"])
+    assert {r[1] for r in office.platform.records} <= keys == {w["idempotency_key"] for w in _rows(office)}
+    assert sorted(office.platform.actions()) == ["claim_billing_note", "task"]
+
+
+def _rows(office: Office) -> list[Any]:
+    return office.do(lambda c: list(c.execute(sa.select(tables.outbox)).mappings()))
+
+
+def test_a_retry_looks_for_what_may_have_arrived_before_it_sends(office: Office) -> None:
+    """The platform took the task although it said nothing, and could not be asked until no attempt was left."""
+    id = office.approved()
+
+    def lose(action: str) -> None:
+        if action == "task":
+            raise PlatformUnknownOutcome("?")
+
+    office.platform.after = lose
+    office.dispatch(max_attempts=1)
+    kept, office.platform.records = office.platform.records, []  # its search does not show it yet
+    office.dispatch(max_attempts=1)
+    assert office.do(lifecycle.show, id)["status"] == "failed"
+    office.platform.records, office.platform.after = kept, lambda action: None
+    office.do(lifecycle.retry, id, ANA)
+    assert office.dispatch() == DispatchResult(applied=2)
+    assert office.platform.actions() == ["task", "claim_billing_note"]
+
+
+def test_only_what_failed_and_still_is_as_approved_can_be_retried(office: Office) -> None:
+    with pytest.raises(DecisionRefused, match="no such proposal"):
+        office.do(lifecycle.retry, "no-such-id", ANA)
+    fresh = office.approved("k-1")
+    with pytest.raises(DecisionRefused, match="only a failed proposal"):
+        office.do(lifecycle.retry, fresh, ANA)
+    office.dispatch()
+    with pytest.raises(DecisionRefused, match="only a failed proposal"):
+        office.do(lifecycle.retry, fresh, ANA)  # applied
+    id = _failed(office)
+    for actor in ("", "medbill", "root"):
+        with pytest.raises(DecisionRefused, match="person's name"):
+            office.do(lifecycle.retry, id, actor)
+    with pytest.raises(DecisionRefused, match="stale hash"):
+        office.do(lifecycle.retry, id, ANA, None, "0" * 64)
+    office.do(
+        lambda c: c.execute(
+            sa.update(tables.proposals).where(tables.proposals.c.id == id).values(amount=Decimal(1), payload={"a": "b"})
+        )
+    )
+    with pytest.raises(DecisionRefused, match="not what was approved"):
+        office.do(lifecycle.retry, id, ANA)
+    assert office.dispatch() == DispatchResult() and len(office.platform.records) == 2
+
+
+def test_two_people_who_retry_at_once_send_once(office: Office) -> None:
+    id = _failed(office)
+    refused: list[str] = []
+
+    def retry() -> None:
+        try:
+            office.do(lifecycle.retry, id, ANA)
+        except DecisionRefused as error:
+            refused.append(str(error))
+
+    threads = [threading.Thread(target=retry) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(refused) == 3
+    assert office.dispatch() == DispatchResult(applied=2)
+
+
+def _draft(office: Office, id: str, **changes: str) -> Draft:
+    payload = office.do(lifecycle.show, id)["payload"]
+    payload = {**payload, "posting": {**payload["posting"], "claim_key": "k-0", **changes}}
+    return Draft("lakeside", "posting", date(2026, 11, 2), CLAIM, "k-0", "t", Decimal(80), 20, payload)
+
+
+def test_an_outdated_proposal_is_not_retried(office: Office) -> None:
+    id = _with_claim_key(office)
+    office.do(lambda c: c.execute(sa.insert(tables.holds).values(**_HOLD)))
+    with pytest.raises(DecisionRefused, match=r"held by now \(PAYMENT_REPEATED\)"):
+        office.do(lifecycle.retry, id, ANA)
+    office.do(lambda c: c.execute(sa.update(tables.holds).values(status="resolved")))
+    assert office.do(lifecycle.propose, [_draft(office, id, note="another")]).superseding == 1
+    with pytest.raises(DecisionRefused, match="took the place"):
+        office.do(lifecycle.retry, id, ANA)
+    office.do(lifecycle.propose, [_draft(office, id)])  # as it was: the newer one is withdrawn
+    office.do(lifecycle.retry, id, ANA)
+    assert office.dispatch() == DispatchResult(applied=2)
+
+
+_HOLD = {
+    "practice": "lakeside",
+    "claim_key": "k-0",
+    "day": date(2026, 11, 2),
+    "reason_code": "PAYMENT_REPEATED",
+    "reason": "x",
+    "status": "open",
+}
+
+
+def _with_claim_key(office: Office) -> str:
+    """A failed proposal whose payload names its claim key, as those of the pipeline do."""
+    id = office.approved("other")
+    draft = _draft(office, id)
+    office.dispatch()
+    office.platform.records.clear()
+    office.do(lifecycle.propose, [draft])
+    made = proposal_id("lakeside", "posting", "k-0")
+    office.do(lifecycle.approve, made, office.do(lifecycle.show, made)["content_hash"], ANA)
+    office.platform.before = _refuse
+    for _ in range(3):
+        office.dispatch(max_attempts=2)
+    office.platform.before = lambda action: None
+    assert office.do(lifecycle.show, made)["status"] == "failed"
+    return made
+
+
+def _refuse(action: str) -> None:
+    raise PlatformError("no")
+
+
+def test_what_was_withdrawn_is_proposed_again_when_the_rules_propose_it_again(office: Office) -> None:
+    """Also a superseding one: decided content, other content, the decided again, the other again."""
+    id = _with_claim_key(office)
+    other = _draft(office, id, note="another")
+    assert office.do(lifecycle.propose, [other]).superseding == 1
+    office.do(lifecycle.propose, [_draft(office, id)])
+    later = proposal_id("lakeside", "posting", "k-0", 2)
+    assert office.do(lifecycle.show, later)["status"] == "expired"
+    assert office.do(lifecycle.propose, [other]).revised == 1
+    assert office.do(lifecycle.show, later)["status"] == "proposed"
+    assert office.do(lifecycle.propose, [other]).unchanged == 1
+    assert office.do(lifecycle.withdraw, "lakeside", date(2026, 11, 2), ("posting",), []) == 1
+    assert office.do(lifecycle.withdraw, "lakeside", date(2026, 11, 2), ("posting",), []) == 0
+    assert office.do(lifecycle.show, id)["status"] == "failed"  # a decided one is nobody's to withdraw

@@ -64,7 +64,7 @@ def vault(database: sa.Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.fixture
 def claim_id(platform: DrChrono) -> str:
-    tables = platform.extract_claims(date(2026, 6, 25) - timedelta(days=120), date(2026, 6, 25))
+    tables = platform.extract(date(2026, 6, 25) - timedelta(days=120), date(2026, 6, 25)).tables
     return str(tables["claims"]["claim_id"][0].as_py())
 
 
@@ -152,6 +152,27 @@ def test_an_answer_that_is_lost_after_the_platform_took_it(
     assert _dispatch(database, platform, vault) == DispatchResult(unknown=1)
     assert _dispatch(database, platform, vault) == DispatchResult(applied=2)
     assert _written(server).count("Post insurance payment $80.00: Acme") == 1
+
+
+def test_a_failed_write_back_is_retried_on_the_command_line(
+    database: sa.Engine, server: Server, platform: DrChrono, vault: Vault, proposed: str
+) -> None:
+    assert _run("approve", proposed, "--actor", "Ana Ruiz", "--yes").exit_code == 0
+    fault = {"method": "POST", "path": "/api/tasks", "kind": "error", "status": 400, "times": 5}
+    assert httpx.post(f"{server.url}/_sandbox/faults", json=fault).status_code == 201
+    for _ in range(5):
+        _dispatch(database, platform, vault)
+    assert json.loads(_run("show", proposed, "--json").output)["status"] == "failed"
+    with pytest.raises(DecisionRefused, match="person's name"):
+        _run("retry", proposed, "--actor", "medbill")
+    assert "written back again" in _run("retry", proposed, "--actor", "Ana Ruiz", "--note", "form repaired").output
+    assert _dispatch(database, platform, vault) == DispatchResult(applied=2)
+    assert _written(server).count("Post insurance payment $80.00: Acme") == 1
+    with database.connect() as connection:
+        rows = connection.execute(sa.text("SELECT convert_from(payload, 'UTF8') FROM audit.rows")).scalars().all()
+    assert [r for r in rows if '"retried"' in r and "Ana Ruiz" in r]
+    with pytest.raises(DecisionRefused, match="only a failed proposal"):
+        _run("retry", proposed, "--actor", "Ana Ruiz")
 
 
 def test_the_command_line_refuses_what_the_lifecycle_refuses(vault: Vault, proposed: str, tmp_path: Path) -> None:

@@ -34,7 +34,6 @@ from medbill.settings import Settings
 for _name in ("httpx", "httpcore"):
     logging.getLogger(_name).setLevel(logging.WARNING)
 
-_log = logging.getLogger(__name__)
 
 PLATFORM = "drchrono"
 #: The vendor's hosts; a base URL elsewhere is refused unless it is named or on this machine.
@@ -91,7 +90,7 @@ _NEEDED = {
 
 _CAPABILITIES = MappingProxyType(
     {
-        "extract_claims": Operation(
+        "extract": Operation(
             "GET /api/appointments, /api/line_items, /api/patients_summary, /api/doctors",
             Certainty.SPEC,
             "the page envelope differs between the specification (data) and every client read (results): both are read",
@@ -164,18 +163,11 @@ class DrChrono:
 
     # --- claims out ---
 
-    def extract_claims(self, start: date, end: date) -> dict[str, pa.Table]:
+    def extract(self, start: date, end: date) -> Extraction:
         """CLAIM_TABLES for service dates start..end, both included, ordered by claim and line.
 
-        Unreadable claims are left out and counted in the log; extract() also returns the counts.
+        Claims with an unreadable record are left out, and counted by reason code.
         """
-        found = self.extract(start, end)
-        if found.refused:
-            _log.warning("drchrono: claims left out as unreadable: %s", dict(found.refused))
-        return found.tables
-
-    def extract(self, start: date, end: date) -> Extraction:
-        """As extract_claims, with the number of claims refused by reason code."""
         appointments: dict[str, dict[str, Any]] = {}
         refused: dict[str, int] = {}
         for low, high in _windows(start, end):
