@@ -27,7 +27,7 @@ _IP = re.compile(
     r"(?<![\w.])(?:(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)\.){3}(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)(?![\w.]*\d)"
 )
 _JOIN = r"(?:[\s_.:=#\"'*()-]|\b(?:is|was|no|nr|number|num|id|of)\b){1,12}"
-_NUMBER = r"(?=[A-Z-]*\d)([A-Z0-9]{2,}(?:-[A-Z0-9]+)*)(?![\w-])"
+_NUMBER = r"(?=[A-Z-]*\d)([A-Z0-9]+(?:-[A-Z0-9]+)*)(?![\w-])"
 #: Label, then a value with a figure in it. In names of fields "_" joins words.
 _LABELLED = {
     "MRN": re.compile(
@@ -67,7 +67,7 @@ _SHAPES = {"SSN": _SSN, "PHONE": _PHONE, "CARD": _CARD, "MEMBER": _MBI, "IP": _I
 
 
 #: Four figures near each other: no pattern but that of mail addresses matches without. And how far a label is looked for.
-_FOUR = re.compile(r"\d(?:[^\d\n|]{0,2}\d){3}")
+_FOUR = re.compile(r"\d(?:[^\d\n|]{0,3}\d){3}")
 _BEFORE, _AFTER = 60, 40
 _LABEL = re.compile(
     r"mrn|m\.r|rec|chart|patient|ssn|social|member|subscr|benef|insured|enroll|medic|mbi|hic|account|acct|licen|passport|"
@@ -111,7 +111,7 @@ def _figures(text: str, low: int, high: int) -> Iterator[tuple[str, int, int]]:
 def _luhn(text: str) -> bool:
     """Whether a number passes the check digit of payment cards (ISO/IEC 7812-1) and begins as those of people do."""
     digits = [int(character) for character in text if character.isdigit()]
-    if digits[0] not in (2, 3, 4, 5, 6) or not 13 <= len(digits) <= 19 or len(set(digits)) < 3:
+    if digits[0] not in (2, 3, 4, 5, 6) or not 13 <= len(digits) <= 19 or len(set(digits)) < 2:
         return False
     odd, even = digits[-1::-2], digits[-2::-2]
     return (sum(odd) + sum(n * 2 - 9 * (n > 4) for n in even)) % 10 == 0

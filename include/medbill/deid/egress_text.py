@@ -32,6 +32,12 @@ GROWTH, ALLOWANCE = 6, 200_000
 MOST = 8_000_000
 _NESTED = 60
 _SHORT_FIELD = 80
+#: Names of fields whose numbers (not texts) are amounts or counts.
+_AMOUNT_FIELD = re.compile(
+    r"(?:^|[\W_])(?:cents|amounts?|charged?|charges|paid|allowed|balance|billed|totals?|counts?|bytes|rows|units|price|"
+    r"deductible|copay|coinsurance|adjusted|recoverable|underpaid|underpayment|expected)(?:$|[\W_])",
+    re.I,
+)
 _NO_NAME = re.compile(r"[\d\[{|\n]")
 _MARGIN = 80  # around an escape: the longest value an escape may stand in
 
@@ -67,6 +73,9 @@ def _walk(value: object, name: str | None, depth: int, out: list[str]) -> str | 
         return None
     if isinstance(value, list | tuple | set | frozenset):
         _fields([(None, one) for one in value], depth, out, name)
+        return None
+    if isinstance(value, int | float | Decimal) and name and _AMOUNT_FIELD.search(name) and abs(value) < 1e9:
+        out.append(f"{name}: ${abs(value)}")  # as an amount: cents and counts are no ids, however long
         return None
     if isinstance(value, int | float | Decimal | date | time | UUID):
         value = str(value)
@@ -115,19 +124,27 @@ def _json(text: str) -> object | None:
 def _decoded(data: bytes) -> str:
     if len(data) > MOST:
         raise TooComplex
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+    if data.startswith(_OPAQUE):
+        raise TooComplex
+    marked = data[:2] in (b"\xff\xfe", b"\xfe\xff")
+    codec = "utf-8-sig"
+    if marked:
         codec = "utf-16"
     elif b"\0" in data:
         codec = "utf-16-le" if data[1:2] == b"\0" else "utf-16-be"
-    else:
-        codec = "utf-8-sig"
     try:
-        return data.decode(codec)
+        text = data.decode(codec)
     except UnicodeDecodeError:
-        pass
-    if any(data.startswith(magic) for magic in _OPAQUE) or _binary(data):
+        if _binary(data):
+            raise TooComplex from None
+        return data.decode("cp1252", "replace")
+    if (
+        codec.startswith("utf-16")
+        and not marked
+        and sum(character < "\u0250" for character in text) * 4 < len(text) * 3
+    ):
         raise TooComplex
-    return data.decode("cp1252", "replace")
+    return text
 
 
 def layers(text: str) -> Iterator[tuple[str, int]]:
@@ -182,14 +199,17 @@ _PERCENT = re.compile(r"(?:%[0-9A-Fa-f]{2})+")
 _ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,30});?")
 _QUOTED = re.compile(r"(?:=[0-9A-Fa-f]{2})+|=\r?\n")
 _TAG = re.compile(r"<[A-Za-z/!?][^<>]{0,300}>")
-_BASE64 = re.compile(r"[A-Za-z0-9+/_-]{40,}(?:\r?\n[A-Za-z0-9+/_-]{4,})+|[A-Za-z0-9+/_-]{6,}")
+_BASE64 = re.compile(  # the figures of a percent escape are no beginning of it
+    r"%[0-9A-Fa-f]{2}|[A-Za-z0-9+/_-]{40,}(?:\r?\n[A-Za-z0-9+/_-]{4,})+|[A-Za-z0-9+/_-]{6,}"
+)
 _HEX = re.compile(
     r"(?:[0-9A-Fa-f]{2}){4,}|[0-9A-Fa-f]{2}(?:[ :.,-]{1,2}(?:0x)?[0-9A-Fa-f]{2}(?![0-9A-Za-z])){3,}", re.ASCII
 )
 _MARKS = re.compile(r"[+/_-]")
 _READABLE = re.compile(r"[^\x00-\x08\x0e-\x1f\x7f-\x9f\ufffd]{4,}")
-_FOUR = re.compile(rb"[0-9A-Za-z][ -~]{2}[0-9A-Za-z]")
-_WORDLY = re.compile(r"[^\W_].{0,2}[^\W_].?[^\W_]")
+#: Decoding what is none of it gives four characters that can be read now and then, but seldom of one sort.
+_FOUR = re.compile(rb"[A-Za-z]{4}|\d{4}|(?:[0-9A-Za-z][ -]?){6}")
+_WORDLY = re.compile(r"[^\W\d_]{4}|\d{4}|(?:[^\W_][ -]?){6}")
 _PLAIN = re.compile(rb"[\x09\x0a\x0d\x20-\x7e]")
 #: How files begin whose content is compressed or a picture.
 _OPAQUE = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"%PDF", b"PK\x03\x04", b"BZh", b"\xfd7zXZ", b"II*\0", b"MM\0*")
@@ -213,7 +233,7 @@ def _children(text: str) -> Iterator[str]:
         yield from _around(text, _TAG, lambda part: _TAG.sub("", part))
     found: list[str] = []
     for run in dict.fromkeys(_BASE64.findall(text)):
-        if not _is_words(run):
+        if run[0] != "%" and not _is_words(run):
             found += _from_base64(run)
     for run in dict.fromkeys(_HEX.findall(text)):
         digits = re.sub(r"0x|[^0-9A-Fa-f]", "", run)
@@ -224,9 +244,11 @@ def _children(text: str) -> Iterator[str]:
 
 
 def _is_words(run: str) -> bool:
-    """Whether what could be base64 is one English word or more, joined as in names of fields and paths."""
+    """Whether what could be base64 is English words, joined as in names of fields and paths, or a token."""
     if len(run) > 80:
         return False
+    if run[-18:-17] == "_" and is_token(f"[KIND_{run[-17:]}]"):  # a token whose brackets are escaped
+        return True
     return all(flags(part) & WORD for part in _MARKS.split(run) if part)
 
 
@@ -322,12 +344,8 @@ def _readable(data: bytes) -> list[str]:
         pass
     if _FOUR.search(data) is None:
         return []
-    return [
-        run
-        for codec in ("utf-8", "cp1252")
-        for run in _READABLE.findall(data.decode(codec, "replace"))
-        if _WORDLY.search(run)
-    ]
+    text = data.decode("utf-8" if _binary(data) else "cp1252", "replace")
+    return [run for run in _READABLE.findall(text) if _WORDLY.search(run)]
 
 
 def _binary(data: bytes) -> bool:
@@ -416,11 +434,17 @@ class Reading:
 
 
 def _cut(run: str, at: int) -> list[tuple[int, int]]:
-    parts = [m.span() for m in _PARTS.finditer(run)]
+    """Where the parts of a word stand that has letters and figures, or capitals inside."""
+    parts = _PARTS.findall(run)
     if len(parts) > 2:  # a hash or an id of many parts: it is one piece
         return [(at, at + len(run))]
     out = []
-    for a, b in parts:
-        edges = [a, *(a + m.start() for m in _HUMP.finditer(run[a:b])), b]
-        out += [(at + low, at + high) for low, high in pairwise(edges)]
+    for part in parts:
+        end = at + len(part)
+        if part.islower() or part.isupper() or part.istitle() or part.isdecimal():
+            out.append((at, end))
+        else:
+            edges = [at, *(at + m.start() for m in _HUMP.finditer(part)), end]
+            out += pairwise(edges)
+        at = end
     return out

@@ -222,12 +222,15 @@ def counted(reading: Reading, hits: Sequence[Hit]) -> Counter[str]:
     """Kinds of the hits that count, alone or two side by side, and how many there are."""
     counts: Counter[str] = Counter()
     weak: list[Hit] = []
-    for hit in hits:
+    end = -1  # of what was counted: hits come in the order of their first piece
+    for hit in sorted(hits, key=lambda one: (one.first, -one.last)):
         if not _whole(reading, hit):
             continue
         if hit.bits & STRONG:
-            counts[hit.kind] += 1
-        else:
+            if hit.last > end:
+                counts[hit.kind] += 1
+                end = hit.last
+        elif hit.last > end:
             weak.append(hit)
     for left, right in _neighbours(weak):
         if _together(reading, left, right):
@@ -352,9 +355,11 @@ class VaultSource:
 
     def _ask(self, query: sa.Select[*tuple[Any, ...]]) -> Sequence[sa.Row[*tuple[Any, ...]]]:
         """Rows of this practice that are looked for and not shredded."""
-        query = query.where(vault_tokens.c.practice == self.practice, vault_tokens.c.kind.not_in(UNSEARCHED))
-        if "shredded_at" in vault_tokens.c:
-            query = query.where(vault_tokens.c.shredded_at.is_(None))
+        query = query.where(
+            vault_tokens.c.practice == self.practice,
+            vault_tokens.c.kind.not_in(UNSEARCHED),
+            vault_tokens.c.shredded_at.is_(None),
+        )
         with store_db.transaction(self._vault._db) as connection:
             return connection.execute(query).all()
 
