@@ -12,7 +12,7 @@ import pytest
 
 from medbill.errors import BadInput, NotX12
 from medbill.model.remittances import ERA_TABLES
-from medbill.x12 import era
+from medbill.x12 import era, values
 
 CLAIM = (
     "CLP*A1*1*100*70*10*12*ICN1*11*1~NM1*QC*1*TESTER*PAT*Q***MI*M1~DTM*232*20260102~"
@@ -579,14 +579,13 @@ def test_messages_and_places_hold_no_values() -> None:
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 100, 1000])
-@pytest.mark.parametrize("threads", [0, 1, 2])
-def test_chunks_and_threads_change_nothing(tmp_path: Path, chunk: int, threads: int) -> None:
+def test_chunks_change_nothing(tmp_path: Path, chunk: int) -> None:
     odd = CLAIM.replace("*45*", "*bad*").replace("20260102", "x")
     text = "prose\n" + interchange(transaction(CLAIM + odd + "PLB*1*20261231*WO:1*5~"), transaction(odd)) + one()[:-40]
     whole = read(text)
     path = tmp_path / "a.835"
     path.write_text(text)
-    parts = list(era.stream(path, chunk_bytes=chunk, threads=threads))
+    parts = list(era.stream(path, chunk_bytes=chunk))
     for name in era.TABLES:
         assert pa.concat_tables([p.table(name) for p in parts]).equals(whole.table(name)), name
 
@@ -614,3 +613,51 @@ def test_payee_and_payer_by_other_identifiers() -> None:
     assert (row["payer_id"], row["payee_npi"], row["payee_tax_id"]) == ("1512345678", None, "987654321")
     header = HEADER.replace("N1*PR*SYNTH PLAN", "N1*PR*SYNTH PLAN*XV*55")
     assert rows(read(interchange(transaction(CLAIM, header=header))).remittances)[0]["payer_id"] == "55"
+
+
+@pytest.mark.parametrize("length", [1, 7, 8, 9, 15, 16, 17, 31, 32, 33, 60])
+def test_text_of_any_length(length: int) -> None:
+    names = [("é" * length)[:length], "ABCDEFGHIJ" * 6, "Z" * length, ""]
+    body = "".join(f"CLP*1*1*0*0~NM1*QC*1*{name}~" for name in names)
+    assert read(one(body)).claims["patient_last_name"].to_pylist() == [name or None for name in names]
+
+
+def test_procedures_longer_than_one_load() -> None:
+    words = [
+        "HC:99213:25:59:GT:76",
+        "HC:99213",
+        "HC:" + "9" * 14 + ":25",
+        "HC:99213:25:59:GT:76:A DESCRIPTION OF FORTY SIGNS",
+    ]
+    odd = "HC;99213;25;59;GT;76"  # another separator than ISA16 declares, among longer ones
+    lines = rows(read(one("CLP*1*1*0*0~" + "".join(f"SVC*{w}*0*0~" for w in [*words, odd, words[0]]))).service_lines)
+    four = ["25", "59", "GT", "76"]
+    assert [line["modifiers"] for line in lines] == [four, [], ["25"], four, four, four]
+    assert [line["procedure_code"] for line in lines] == ["99213", "99213", "9" * 14, "99213", "99213", "99213"]
+
+
+def test_dates_as_the_calendar_has_them() -> None:
+    texts = [
+        "19000101", "19000228", "19000229", "18991231", "19391231", "19691231", "19700101", "20000229",
+        "20230229", "20240229", "20240230", "20241231", "20240001", "20240100", "20241301", "20240132",
+        "20991231", "21000101", "21000229", "99991231", "00000101", "2024010", "202401011", "2024011x",
+    ]  # fmt: skip
+    found = read(one("".join(f"CLP*1*1*0*0~DTM*232*{text}~" for text in texts))).claims["statement_from"].to_pylist()
+    assert found == [values.parse_date(text.encode()) for text in texts]
+
+
+def test_numbers_as_they_are_read_one_by_one() -> None:
+    texts = [
+        "0", "00", "1", "12", "1234567", "12345678", "123456789", "1.5", ".5", "-.5", "5.", "-5.", "1.50",
+        "1.5000", "1.505", "-1", "-12.5", "-12.34", "+1", "+12.34", "-", ".", "--", "1-2", "1..2", "1.2.3",
+        "12345.67", "123456.7", "-1234.56", "-12345.67", "1234567.89", "-1234567.89", "99999999999",
+        "100000000000", "1e3", "1,2", "0x1", "A", "::::::::", "//", "00000.10", "0.1", "0.01", "0.001",
+        "1.10x", ".00", "12:34", "1/234.56",
+    ]  # fmt: skip
+    cents = [values.parse_one(text.encode(), 2) for text in texts]
+    found = read(one("".join(f"CLP*1*1*{text}*0~" for text in texts))).claims["charge"].to_pylist()
+    assert found == [None if c is None else D(c).scaleb(-2) for c in cents]
+    thousandths = [values.parse_one(text.encode(), 3) for text in texts]
+    lines = "".join(f"SVC*HC:1*0*0**{text}~" for text in texts)
+    found = read(one("CLP*1*1*0*0~" + lines)).service_lines["paid_units"].to_pylist()
+    assert found == [None if c is None else D(c).scaleb(-3) for c in thousandths]

@@ -110,6 +110,11 @@ def validity(array: pa.Array) -> Bools:
     return every[array.offset : array.offset + len(array)]
 
 
+def nulls(rows: int, kind: pa.DataType) -> pa.Array:
+    """From the C library's memory: Arrow's own pool takes megabytes at its first use, and nothing else here needs it."""
+    return pa.nulls(rows, kind, memory_pool=pa.system_memory_pool())
+
+
 def lists(offsets: I32, items: pa.Array) -> pa.Array:
     return pa.Array.from_buffers(STRINGS, len(offsets) - 1, [None, pa.py_buffer(offsets)], children=[items])
 
@@ -152,7 +157,7 @@ def table(name: str, filled: Mapping[str, pa.Array | None], rows: int) -> pa.Tab
         array = filled.get(column)
         if array is None:
             if key not in empty:
-                empty[key] = pa.nulls(rows, kind)
+                empty[key] = nulls(rows, kind)
             array = empty[key]
         arrays.append(array)
     return pa.Table.from_arrays(arrays, schema=ERA_TABLES[name])

@@ -80,7 +80,7 @@ class Procedures:
     def columns(self) -> dict[str, pa.Array]:
         """procedure_qualifier, procedure_code, modifiers, submitted_code, submitted_modifiers."""
         if not len(self.paid_rows) + len(self.submitted_rows):
-            empty = arrays.lists(np.zeros(self._lines + 1, np.int32), pa.nulls(0, pa.string()))
+            empty = arrays.lists(np.zeros(self._lines + 1, np.int32), arrays.nulls(0, pa.string()))
             return {"modifiers": empty, "submitted_modifiers": empty}
         n = len(self.paid_rows)
         paid, submitted = np.arange(n), np.arange(n, n + len(self.submitted_rows))

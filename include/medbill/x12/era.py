@@ -6,7 +6,6 @@ Only a source that is no X12 interchange at all raises NotX12.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import date
 from pathlib import Path
@@ -18,37 +17,27 @@ from medbill.x12.tables import TABLES, EraTables, Totals, concat
 __all__ = ["CHUNK_BYTES", "TABLES", "EraTables", "Totals", "batches", "interchange_date", "read", "stream"]
 
 #: Measured (docs/era.md): larger gains little speed and costs memory, smaller costs speed.
-CHUNK_BYTES = 1 << 20
+CHUNK_BYTES = 1 << 19
 
 
-def read(sources: Sequence[bytes | Path], *, chunk_bytes: int = CHUNK_BYTES, threads: int | None = None) -> EraTables:
+def read(sources: Sequence[bytes | Path], *, chunk_bytes: int = CHUNK_BYTES) -> EraTables:
     """All sources, in order, as one set of tables. Raises NotX12 where one of them is not X12 at all."""
-    return concat(batches(sources, chunk_bytes=chunk_bytes, threads=threads))
+    return concat(batches(sources, chunk_bytes=chunk_bytes))
 
 
-def stream(path: Path, *, chunk_bytes: int = CHUNK_BYTES, threads: int | None = None) -> Iterator[EraTables]:
+def stream(path: Path, *, chunk_bytes: int = CHUNK_BYTES) -> Iterator[EraTables]:
     """The file in batches of whole claims, in constant memory; concatenated they are what read() gives.
 
     A transaction's row in `remittances` comes in the batch in which it ends. Raises NotX12.
     """
-    return batches([path], chunk_bytes=chunk_bytes, threads=threads)
+    return batches([path], chunk_bytes=chunk_bytes)
 
 
-def batches(
-    sources: Iterable[bytes | Path], *, chunk_bytes: int = CHUNK_BYTES, threads: int | None = None
-) -> Iterator[EraTables]:
-    """stream() over several sources; indices run on from one to the next.
-
-    threads: how many chunks are filled beside the one being scanned (0: none); by default one on a machine of several
-    processors. The result does not depend on it.
-    """
-    reader = Reader(chunk_bytes, _default_threads() if threads is None else threads)
+def batches(sources: Iterable[bytes | Path], *, chunk_bytes: int = CHUNK_BYTES) -> Iterator[EraTables]:
+    """stream() over several sources; indices run on from one to the next."""
+    reader = Reader(chunk_bytes)
     for one in sources:
         yield from reader.read(one)
-
-
-def _default_threads() -> int:
-    return 1 if (os.cpu_count() or 1) > 1 else 0
 
 
 def interchange_date(data: bytes) -> date | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -70,8 +70,7 @@ class _Gather:
         return np.concatenate(self.parts)
 
 
-@dataclass(frozen=True)
-class _Use:
+class _Use(NamedTuple):
     """A column's place in a gather. segments: where each of its values comes from."""
 
     column: Column
@@ -101,10 +100,11 @@ class _Matrix:
         for gather, columns_of in wanted:
             for column in columns_of:
                 by_slot.setdefault(column.slot, []).append((gather, column))
+        filled = (self.segments.min(axis=1) < section.size).tolist()
         for slot, pairs in by_slot.items():
-            segments = self.segments[slot]
-            if segments.min() == section.size:
+            if not filled[slot]:
                 continue
+            segments = self.segments[slot]
             first, last = section.first.take(segments), section.last.take(segments)
             elements = (last - first).max()
             for gather, column in pairs:

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import datetime
 import re
-from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -25,9 +24,6 @@ from medbill.x12.feed import Feed
 from medbill.x12.loops import Loops, Span
 from medbill.x12.scan import Section
 from medbill.x12.tables import EraTables, empty
-
-if TYPE_CHECKING:
-    from concurrent.futures import Future, ThreadPoolExecutor
 
 _ENVELOPE = flags("ISA", "GS", "ST", "SE", "GE", "IEA")
 _AFTER_HEADER = flags("ISA", "GS", "ST", "SE", "GE", "IEA", "LX", "TS3", "TS2", "PLB", "CLP", "SVC", "CAS")
@@ -138,7 +134,7 @@ class _Piece:
 
 @dataclass
 class _Work:
-    """A section with all that depends on the sections before it settled, so that its columns can be filled anywhere.
+    """A section with all that depends on the sections before it settled.
 
     broken: claims (ordinals in the section) inside of which the file breaks off. partial: so does a segment.
     """
@@ -148,7 +144,6 @@ class _Work:
     batch: _Batch
     broken: list[int]
     partial: bool
-    ends_source: bool
     first_claim: int
     first_line: int
 
@@ -156,13 +151,13 @@ class _Work:
 class Reader:
     """Reads sources one after the other; indices run on over all of them.
 
-    chunk_bytes: how much is read at a time. threads: how many sections may be worked on beside the one being scanned.
+    chunk_bytes: how much is read at a time.
     """
 
-    def __init__(self, chunk_bytes: int, threads: int) -> None:
+    def __init__(self, chunk_bytes: int) -> None:
         if chunk_bytes < 1:
             raise ValueError("chunk_bytes must be positive")
-        self._chunk, self._threads = chunk_bytes, threads
+        self._chunk = chunk_bytes
         # glibc keeps freed blocks up to the largest size it has seen freed, instead of returning them to the system after
         # each section and getting them anew, page by page; this one is never touched, so it costs no memory
         bytes(_KEPT_BLOCK)
@@ -179,35 +174,13 @@ class Reader:
         self._foreign = False
         self._batch = _Batch()
         self._window = 2 * self._chunk  # how far to scan at once
-        yield from self._fill(self._sections(what))
+        for work in self._sections(what):
+            work.loops.fill(work.broken)
+            yield self._finish(work)
+            del work  # before the next section is scanned
         if not self._transactions:
             self._batch.note("NO_REMITTANCE", "warning", f"file {self._file + 1}", "the file holds no 835 transaction")
         yield _tables(self._batch, None)
-
-    def _fill(self, works: Iterator[_Work]) -> Iterator[EraTables]:
-        """Fill the columns of each section, several at a time where there are several, and give them in their order."""
-        pool: ThreadPoolExecutor | None = None
-        waiting: deque[tuple[_Work, Future[None]]] = deque()
-        try:
-            for work in works:
-                if pool is None and self._threads and not work.ends_source:
-                    from concurrent.futures.thread import ThreadPoolExecutor
-
-                    pool = ThreadPoolExecutor(self._threads)
-                if pool is None:
-                    work.loops.fill(work.broken)
-                    yield self._finish(work)
-                    del work  # before the next section is scanned
-                    continue
-                waiting.append((work, pool.submit(work.loops.fill, work.broken)))
-                del work
-                while len(waiting) > self._threads:
-                    yield self._finish(_result(*waiting.popleft()))
-            while waiting:
-                yield self._finish(_result(*waiting.popleft()))
-        finally:
-            if pool is not None:
-                pool.shutdown(cancel_futures=True)
 
     def _sections(self, what: bytes | Path) -> Iterator[_Work]:
         feed = Feed(source.blocks(what, self._chunk))
@@ -271,7 +244,7 @@ class Reader:
                     continue
             partial = closed and bool(rest.strip(_BLANK))
             feed.data = after if closed else section.rest(size) + rest + after
-            work = self._prepare(section, size, closed, partial, feed.ended and not feed.data)
+            work = self._prepare(section, size, closed, partial)
             if mended:
                 place = f"file {self._file + 1}, interchange {self._interchanges}"
                 message = "the last segment (IEA) has no terminator"
@@ -300,7 +273,7 @@ class Reader:
 
     # --- sections -------------------------------------------------------------------------------------------------
 
-    def _prepare(self, section: Section, size: int, closed: bool, partial: bool, ends_source: bool) -> _Work:
+    def _prepare(self, section: Section, size: int, closed: bool, partial: bool) -> _Work:
         """The first `size` segments. closed: nothing of these interchanges follows. partial: a segment was cut off."""
         parts = self._envelope(section, size)
         if closed:
@@ -317,7 +290,7 @@ class Reader:
             if p.ended == "broken" and claim >= 0:
                 broken.append(claim)
         self._provider(section, size, parts)
-        work = _Work(parts, loops, self._batch, broken, partial, ends_source, self._claims, self._lines)
+        work = _Work(parts, loops, self._batch, broken, partial, self._claims, self._lines)
         self._batch = _Batch()
         self._claims += loops.claims
         self._lines += loops.lines
@@ -636,11 +609,6 @@ class Reader:
         if line is not None:
             place += f", line {line}"
         return f"{place}, segment {part.before + segment - part.start + 1}"
-
-
-def _result(work: _Work, filled: Future[None]) -> _Work:
-    filled.result()
-    return work
 
 
 def _tables(batch: _Batch, loops: Loops | None) -> EraTables:
