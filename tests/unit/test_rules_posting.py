@@ -325,6 +325,22 @@ def test_payment_that_is_not_the_sum_of_its_claims() -> None:
     assert held(p) == "TRANSACTION_UNBALANCED"
 
 
+@pytest.mark.parametrize("reason", ["PAYMENT_REPEATED", "PAYMENT_CHANGED"])
+def test_every_claim_of_a_payment_that_came_before_is_held_whatever_else_is_wrong(reason: str) -> None:
+    p = ordinary()
+    p.claim("C1", line("99213", "100.00", "CO-45 20.00"))
+    p.claim("C2", line("99213", "100.00", "CO-45 20.00"))  # never billed
+    keys = p.remittance_tables()["remittances"]["remittance_key"].to_pylist()
+    result = posting.match(
+        p.remittance_tables(), p.claim_tables(), make.PRACTICE, CARCS, {}, dict.fromkeys(keys, reason)
+    )
+    assert result.postings.num_rows == 0
+    assert set(result.holds["reason_code"].to_pylist()) == {reason}
+    assert result.holds.num_rows == p.remittance_tables()["claims"].num_rows
+    other = posting.match(p.remittance_tables(), p.claim_tables(), make.PRACTICE, CARCS, {}, {"another": reason})
+    assert reason not in other.holds["reason_code"].to_pylist()
+
+
 def test_price_given_in_advance_is_not_posted() -> None:
     p = ordinary()
     p.claim("C1", line("99213", "150.00", "OA-101 150.00"), status="25")

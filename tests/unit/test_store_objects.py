@@ -136,3 +136,23 @@ def test_an_s3_store_that_does_not_answer_is_a_typed_error(monkeypatch: pytest.M
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     with pytest.raises(StoreUnavailable, match="cannot be reached"):
         ObjectStore("s3://b/p").get("x")
+
+
+def test_a_look_tells_every_write(store: ObjectStore) -> None:
+    assert store.look("p/a.835") is None
+    store.put("p/a.835", b"one")
+    first = store.look("p/a.835")
+    assert first is not None and first.size == 3 and store.look("p/a.835") == first
+    store.put("p/a.835", b"two")
+    second = store.look("p/a.835")
+    assert second is not None and second != first
+    with pytest.raises(BadInput):
+        store.look("../a.835")
+
+
+def test_a_file_shows_when_it_was_written(tmp_path: Path) -> None:
+    store = ObjectStore(str(tmp_path))
+    store.put("a.835", b"one")
+    os.utime(tmp_path / "a.835", (1_700_000_000, 1_700_000_000))
+    look = store.look("a.835")
+    assert look is not None and look.written == 1_700_000_000
