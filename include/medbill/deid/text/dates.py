@@ -151,7 +151,7 @@ _GLUED_MONTH = re.compile(
     r"\d(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)|(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)\d", re.I
 )
 _MAYBE_NUMERIC = re.compile(r"[\dOlI]\s?[/.-]\s?[\dOlI]{1,2}\s?[/.-]\s?[\dOlI]|(?<!\d)(?:19|20)\d{6}(?!\d)")
-_MAYBE_SHORT = re.compile(r"\d[/-]\d")
+_MAYBE_SHORT = re.compile(r"(?<![\w/.-])\d{1,2}[/-](?:\d\d?(?!\d)|(?:19|20)\d\d)(?![\w/%]|-\d{1,4}[/-]\d{4}|\.\d)")
 _MAYBE_OLD = re.compile(r"(?<![\w.$/-])(?:9[\dOo]|1[0-2]\d)(?![\d/])|nonagen|centen|90|ninet|hundred", re.I)
 _WEEKDAYS = word_set("""
 monday tuesday wednesday thursday friday saturday sunday mondays tuesdays wednesdays thursdays fridays saturdays
@@ -163,6 +163,7 @@ christmas thanksgiving year independence labor memorial veterans easter hallowee
 """)
 _SEASON = re.compile(r"\b(?:spring|summer|fall|autumn|winter)\s+(?:of\s+)?(?:19|20)\d\d\b", re.I)
 _BIRTH = word_set("dob born birth birthdate birthday dos dod date yob d b")
+_BIRTH_AT = re.compile(r"\b(?:d\.?o\.?[bsd]\b|birth|date\s+of|born|year\s+of\s+birth|yob|b\.)", re.I)
 _OLD = word_set("""
 ninety hundred nineties 90s hundreds 100s nonagenarian nonagenarians centenarian centenarians supercentenarian
 supercentenarians 90
@@ -258,10 +259,10 @@ def find(note: Note, today: date | None = None) -> list[Span]:
                 if match[group] not in _FRACTIONS and not _pain(text, match.start(), match.end(group)):
                     found.append(spot(match, group, "DATE", 0.7, "date_short"))
         if note.has(_BIRTH):
-            for match in finditer(_UNIX, text):
+            for match in near(_UNIX, _BIRTH_AT, text, 0, 36):
                 found.append(spot(match, 1, "DATE", 0.9, "date_labelled"))
             limit = (today or datetime.now(UTC).date()).year - 89
-            for match in finditer(_BIRTH_YEAR, text):
+            for match in near(_BIRTH_YEAR, _BIRTH_AT, text, 0, 40):
                 if int(match[1]) < limit:
                     found.append(spot(match, 1, "DATE", 0.9, "birth_year_over_89"))
         if note.has({"q1", "q2", "q3", "q4", "quarter"}):

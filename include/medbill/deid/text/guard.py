@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import regex
 
 from medbill.deid.text.scan import finditer
@@ -45,7 +47,6 @@ _VITAL = regex.compile(
     regex.I,
 )
 _TRIAL = regex.compile(r"\b(?:NCT\d{8}|PMC\d{5,8}|PMID:?\s?\d{6,9}|10\.\d{4,5}/\S+)\b")
-_ALL = (_LABELLED, _NDC, _ICD, _HCPCS, _CARC, _AMOUNT, _MEASURE, _VITAL, _TRIAL)
 #: As a whole, one of the code systems: no identifier even after a word such as "group" or "reference".
 _WHOLE = regex.compile(
     r"(?:CO|PR|OA|PI|CR)[- ]?[A-D]?\d{1,3}|MA\d{2,3}|N\d{1,3}|[A-V]\d{4}(?:-\w\w)?|\d{4}[FTU]|[A-TV-Z]\d[0-9AB]\.[0-9A-Z]{1,4}|"
@@ -53,11 +54,53 @@ _WHOLE = regex.compile(
 )
 
 
-def protected(text: str) -> list[tuple[int, int]]:
-    """Where codes, amounts, doses and vitals stand, in text order (may overlap)."""
-    found = [m.span(1) if p is _LABELLED else m.span() for p in _ALL for m in finditer(p, text)]
-    found.sort()
-    return found
+#: First letters of the words that a pattern of _LABELLED and of _VITAL begins with, and the marks of _TRIAL.
+_CODE_WORDS = re.compile(
+    r"\b(?:cpt|hcpc|icd|proc|px|dx|diag|code|ndc|carc|rarc|rev|drg|ms-|pos|place|mod|remark|reason|denial|adj|loinc|snomed|rx|"
+    r"taxo|pmid|pmcid|doi|nct|type|tob|bill|cond|occ|value)",
+    re.I,
+)
+_VITAL_WORDS = re.compile(
+    r"\b(?:bp|blood|hr|heart|pulse|rr|resp|t\b|temp|spo|o2|sat|wt|wei|ht|hei|bmi|ef|lvef|a1c|hba|inr|[wr]bc|hgb|hct|plt|plate|glu|na|"
+    r"k\b|cl|co2|bun|cr|egfr|gfr|trop|bnp|esr|tsh|psa|ldl|hdl|gcs|mmse|vis|v?a\b|va|od|os|pain|str|refl|gr|score|cla|sta|day|pod|par|"
+    r"g\d|apgar)",
+    re.I,
+)
+_NEAR = (_NDC, _ICD, _HCPCS, _CARC, _AMOUNT, _MEASURE)
+#: How far from a value a code or amount that overlaps it may begin or end, and how far before it the name of its family.
+_REACH, _FAR = 14, 80
+
+
+def covers(text: str, start: int, end: int) -> bool:
+    """Whether any of text[start:end] is a code, an amount, a dose or a vital sign."""
+    low, high = _widened(text, max(0, start - _REACH), min(len(text), end + _REACH))
+    for pattern in _NEAR:
+        for match in finditer(pattern, text, low, high):
+            if match.start() < end and start < match.end():
+                return True
+    low, high = _widened(text, max(0, start - _FAR), min(len(text), end + 30))
+    patterns = []
+    if _CODE_WORDS.search(text, low, high):
+        patterns += [_LABELLED, _TRIAL]
+    elif "10." in text[low:high] or "PMC" in text[low:high]:
+        patterns.append(_TRIAL)
+    if _VITAL_WORDS.search(text, low, high):
+        patterns.append(_VITAL)
+    for pattern in patterns:
+        for match in finditer(pattern, text, low, high):
+            a, b = match.span(1 if pattern is _LABELLED else 0)
+            if a < end and start < b:
+                return True
+    return False
+
+
+def _widened(text: str, low: int, high: int) -> tuple[int, int]:
+    least, most = max(0, low - 2 * _FAR), min(len(text), high + 20)
+    while low > least and not text[low - 1].isspace():
+        low -= 1
+    while high < most and not text[high].isspace():
+        high += 1
+    return low, high
 
 
 def is_code(value: str) -> bool:

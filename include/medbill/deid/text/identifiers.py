@@ -92,6 +92,10 @@ _JOIN = (
     r"(?:[\s:=#.(),\[\]\"'-]|\b(?:id|number|no|num|is|was|are|of|as|ending|in|with|listed|noted|recorded|given|documented|on|file)\b)"
     r"{0,10}"
 )
+#: What is surely no part of a label, skipped first so that the costly pattern need not try every way to do so.
+_SKIPPED = regex.compile(
+    r"(?r)(?:[\s:=(),\[\]\"'-]|\b(?:is|was|are|of|as|ending|in|with|listed|noted|recorded|given|documented|on|file)\b)*"
+)
 _VALUE = r"(\#?\s?[A-Z0-9](?:[A-Z0-9]|[-/._](?=[A-Z0-9])|(?<=\d) (?=\d{2,}(?:[ .,;)\n]|$))){1,34})"
 # Read from right to left, from a value back to its label: one attempt for each value instead of one for each letter.
 _STRONG = regex.compile(
@@ -206,6 +210,35 @@ _UNIT_AFTER = regex.compile(
 )
 
 
+def _label_stems() -> frozenset[str]:
+    """First three letters (or all two) of every word of a label."""
+    patterns = " ".join(strong + " " + weak for _, strong, weak in _LABELS)
+    runs = re.findall(r"[a-z]{2,}", re.sub(r"\\[sb]", " ", patterns.replace("\\.?", "")))
+    return frozenset(run[:3] for run in runs)
+
+
+_STEMS = _label_stems()
+_JOINING = word_set("is was are of as ending in with listed noted recorded given documented on file")
+_LETTERS = re.compile(r"[A-Za-z]+")
+
+
+def _strong(text: str, low: int, end: int) -> regex.Match[str] | None:
+    """A label that speaks for itself and leads up to text[end]."""
+    skipped = _SKIPPED.match(text, low, end, timeout=TIME_LIMIT)
+    return _STRONG.match(text, low, skipped.start() if skipped else end, timeout=TIME_LIMIT)
+
+
+def _label_near(text: str, low: int, begin: int) -> bool:
+    """Whether the last word before a value, joining words aside, can end a label: a cheap test before the costly one."""
+    for word in reversed(_LETTERS.findall(text, low, begin)):
+        small = word.lower()
+        if len(small) < 2 or small[:3] in _STEMS or small[:2] in _STEMS:
+            return True
+        if small not in _JOINING and not (word.isupper() and len(word) <= 4):
+            return False
+    return False
+
+
 def _digits(value: str) -> int:
     return len(_DIGIT.findall(value))
 
@@ -224,14 +257,16 @@ def _labelled(note: Note) -> list[Span]:
             last_end = end
             continue
         low = max(0, begin - _REACH)
+        if not _label_near(text, low, begin):
+            continue
         prefix = _PREFIX.search(text, max(low, begin - 6), begin) if value[0].isdigit() else None
-        match = _STRONG.match(text, low, prefix.start(1), timeout=TIME_LIMIT) if prefix else None
+        match = _strong(text, low, prefix.start(1)) if prefix else None
         if match is not None and prefix is not None:
             begin = prefix.start(1)
         else:
-            match = _STRONG.match(text, low, begin, timeout=TIME_LIMIT)
+            match = _strong(text, low, begin)
             if match is None and value[0] == "#":  # "case #12": the sign belongs to the label
-                match = _STRONG.match(text, low, begin + 1, timeout=TIME_LIMIT)
+                match = _strong(text, low, begin + 1)
         if match is not None:
             kind = match.lastgroup or "REFERENCE"
             more = _MORE_DIGITS.match(text, end) if value[-1].isdigit() else None
@@ -284,7 +319,9 @@ def _labelled(note: Note) -> list[Span]:
             match = _STRONG.match(text, max(0, m.start() - _REACH), m.start(), timeout=TIME_LIMIT)
             if match is not None:
                 found.append(spot(m, 0, match.lastgroup or "REFERENCE", 0.8, "labelled_id"))
-    for m in finditer(_GLUED, text):
+    for m in (_GLUED.match(text, a, timeout=TIME_LIMIT) for a, _ in note.tokens if text[a].isalpha()):
+        if m is None:
+            continue
         found.append(spot(m, 2, _GLUED_TYPES.get(m[1].upper(), "CLAIM"), 0.9, "labelled_id"))
     return found
 
@@ -348,6 +385,7 @@ _NO_VALUES = frozenset(
 _OCR_VALUE = regex.compile(r"(?<![\w])[OolI]{5,}(?![\w])")
 _MAYBE_SSN = re.compile(r"\d{3}[-. ]\s?\d\d[-. ]\s?\d{4}|[X*]{3}-?[X*]|\b(?:ssn?|social|soc|last\s+(?:4|four))\b", re.I)
 _AT_SIGN = re.compile("@")
+_LONG_NUMBER = re.compile(r"[\dOolI](?:[-. ()/]{0,2}[\dOolI]){6}")
 _MISREAD = re.compile(r"\d[OolIS][\d-]|[-( .][OolIS]\d|\d[OolIS](?:[OolIS]|\b)")
 _MAYBE_PHONE = re.compile(r"\d{3}\s?\)?[-.\s/]{0,3}\d{3}\s?[-.\s]?\s?\d{4}|\+\d|\d{3}\s?[-.]\s?\d{4}")
 #: A telephone number in which OCR took a figure for a letter.
@@ -367,14 +405,14 @@ def find(note: Note) -> list[Span]:
     text = note.text
     found: list[Span] = []
     if "@" in text:
-        found += _near("EMAIL", 1.0, "email", _EMAIL, _AT_SIGN, text, 70, 90)
-        found += _near("EMAIL", 0.8, "email", _LOOSE_EMAIL, _AT_SIGN, text, 70, 70)
+        found += _near("EMAIL", 1.0, "email", _EMAIL, _AT_SIGN, text, 3, 40)
+        found += _near("EMAIL", 0.8, "email", _LOOSE_EMAIL, _AT_SIGN, text, 3, 40)
         found += _near("URL", 0.7, "handle", _HANDLE, _AT_SIGN, text, 1, 30)
     if " at " in text and _AT_HOST.search(text):
         found += _simple("EMAIL", 0.8, "email", _LOOSE_EMAIL, text)
     if note.has({"dot"}) or "(at)" in text or "[at]" in text:
         found += _simple("EMAIL", 1.0, "email", _EMAIL, text)
-    for span in _near("URL", 0.95, "url", _URL, _MAYBE_URL, text, 90, 300):
+    for span in _near("URL", 0.95, "url", _URL, _MAYBE_URL, text, 12, 260):
         end = span.end
         while end > span.start and text[end - 1] in ".,;:!?":
             end -= 1
@@ -394,7 +432,7 @@ def find(note: Note) -> list[Span]:
         if _digits(match[0]) >= 7:
             found.append(spot(match, 0, "PHONE", 0.7, "phone"))
     if note.has(_PHONE_TRIGGERS):
-        for match in finditer(_PHONE_LABELLED, text):
+        for match in near(_PHONE_LABELLED, _LONG_NUMBER, text, 50, 40):
             if _digits(match[2]) >= 5 and not note.protected(match.start(2), match.end(2)):
                 kind = "FAX" if match[1].lower().startswith("f") else "PHONE"
                 found.append(spot(match, 2, kind, 0.9, "phone"))

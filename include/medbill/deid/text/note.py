@@ -11,8 +11,6 @@ from medbill.deid.text.view import View
 from medbill.deid.text.words import Word
 
 _FORM = re.compile(r"[^\W_]+")
-#: How far before a number the name of its code system is looked for.
-_GUARDED = 80
 _TOKEN = re.compile(r"#?[A-Za-z0-9]+(?:[-/._][A-Za-z0-9]+)*")
 
 
@@ -58,9 +56,6 @@ class Note:
         key = (start, end)
         known = self._protected.get(key)
         if known is None:
-            low, high = max(0, start - _GUARDED), min(len(self.text), end + 30)
-            while low > 0 and not self.text[low - 1].isspace() and start - low < 2 * _GUARDED:
-                low -= 1
-            known = any(low + a < end and start < low + b for a, b in guard.protected(self.text[low:high]))
+            known = guard.covers(self.text, start, end)
             self._protected[key] = known
         return known

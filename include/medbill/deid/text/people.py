@@ -72,6 +72,10 @@ _LABELLED = regex.compile(
     r"([^\W\d_][\w'.-]*(?:,?[ \t]+(?:[^\W\d_]\.|[^\W\d_][\w'-]*)){0,3})",
     regex.I,
 )
+_TITLE_AT = re.compile(
+    r"\b(?:[Dd]rs?|DR|[Mm]rs?|MRS?|[Mm]s|MS|Miss|MISS|Prof|PROF|Doctor|DOCTOR|Professor|Nurse|NURSE|Mister|Sgt|Capt|Rev|Atty|Hon|Judge|"
+    r"Officer|Se\u00f1ora?|Senora?)\b"
+)
 _INITIALS = regex.compile(r"(?<![\w.])(?:[A-Z]\.\s?){2,3}(?![\w])")
 #: Written with full stops and no initials, unless they stand where a name is due.
 _DOTTED = word_set("""
@@ -161,7 +165,7 @@ def find(note: Note) -> list[Span]:
     found: list[Span] = []
     add = found.append
     if note.has(_TITLE_TRIGGERS):
-        for match in finditer(_TITLED, text):
+        for match in near(_TITLED, _TITLE_AT, text, 0, 50):
             span = _titled(text, match)
             if span:
                 add(span)
@@ -233,10 +237,13 @@ _PARTICLED = regex.compile(
 )
 
 
+_PARTICLE_AT = re.compile(r"\b(?:[Dd](?:el?|a|i|os?|u)|[Vv][ao]n|VAN|VON|DE|DA|DI|DEL|DU|[Ee]l|[Aa]l|[Bb]int?|[Ii]bn|[Aa]bu|[Ll][ea]|LE|LA|[Tt]e[rn]|St)\b\.? ?\s")
+
+
 def _particled(note: Note, found: list[Span]) -> None:
     """Surnames with particles: with a first name before, a first name after a comma, or two particles."""
     text = note.text
-    for match in finditer(_PARTICLED, text):
+    for match in near(_PARTICLED, _PARTICLE_AT, text, 50, 60):
         particles, surname = match[2].split(), match[3]
         f = flags(surname)
         if f & (STOP | MEDICAL | DRUG | MONTH | PAYER) and not f & LAST:

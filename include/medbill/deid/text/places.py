@@ -74,11 +74,12 @@ _MILITARY = regex.compile(
     r"\b(?:USNS|USS|USNV|USCGC)\s+[A-Z]\w+|\b(?:FPO|APO|DPO)\s*,?\s*(?:AA|AE|AP)\b(?:\s+\d{5}(?:-\d{4})?)?"
 )
 _ZIP = regex.compile(
-    rf"\b(?:{STATE_CODES}|{STATE_NAMES})\.?,?\s+(\d{{5}}(?:\s?-\s?[\dlO]{{4}})?)(?![\w-])|"
-    r"\bzip(?:\s*codes?)?\s*(?:\+\s?4)?(?:[\s:=#]|\b(?:is|of|code)\b){1,5}(\d{5}(?:-\d{4})?|\d{3}(?:xx|\*\*)?)(?![\w-])|"
-    r"(?<![\w.-])(\d{5}-\d{4})(?![\w-])",
+    r"\bzip(?:\s*codes?)?\s*(?:\+\s?4)?(?:[\s:=#]|\b(?:is|of|code)\b){1,5}(\d{5}(?:-\d{4})?|\d{3}(?:xx|\*\*)?)(?![\w-])",
     regex.I,
 )
+_ZIP_NUMBER = re.compile(r"(?<![\w.-])\d{5}(?:\s?-\s?[\dlO]{4})?(?![\w-])")
+_NINE = re.compile(r"\d{5}-\d{4}")
+_STATE_BEFORE = re.compile(rf"\b(?:{STATE_CODES}|{STATE_NAMES})\.?,?\s+$", re.I)
 _CITY_STATE = regex.compile(
     rf"(?<![\w])((?:(?:[A-Z][a-zA-Z'-]*|St\.|Ft\.|Mt\.)\s+){{0,3}}[A-Z][a-zA-Z'-]*[a-zA-Z])\s?,\s{{0,2}}"
     rf"((?:{STATE_CODES})\b\.?|(?:{STATE_NAMES})\b)(?!-?\d)"
@@ -180,6 +181,16 @@ _COMPANY = regex.compile(
 _ORG_BODY = regex.compile(r"[A-Z0-9][\w'&.-]*(?:,?\s+(?:(?:and|&|of|the)\s+)?[A-Z][\w'&.-]*){0,5}")
 
 
+_OFFICE_AT = re.compile(
+    r"\b(?:clinic|office|hospital|campus|branch|location|practice|facility|site|center|urgent\s+care|ER|ED|VA|area|suburbs?)\b"
+)
+_WORKS_AT = re.compile(r"\b(?:employ|works?\b|work(?:ing|ed)|job|occupation|retired|laid|sponsored|coverage)", re.I)
+_COMPANY_AT = re.compile(
+    r"\b(?:Inc|LLC|L\.L\.C|Ltd|Corp|Corporation|Company|Co|PLC|LLP|PLLC|P\.?C|P\.?A|Group|Sons|Industries|Enterprises|Holdings|"
+    r"Partners|Logistics|Manufacturing|Construction|Trucking|Bank|Airlines)\b"
+)
+_HOUSE_NUMBER = re.compile(r"[\dlIOS][A-Z]?\s+[A-Za-z0-9]")
+_CUE_AT = re.compile(r"\b(?:addr|liv(?:e|ing)|resid|located|mail|home|street)", re.I)
 _SUFFIX_WORDS = frozenset(_SUFFIXES.lower().split("|"))
 _PLAIN_SUFFIX_WORDS = frozenset(_PLAIN_SUFFIX.lower().split("|"))
 _BARE_SUFFIX_FORMS = word_set("Street Avenue Boulevard Blvd Ave Lane Parkway Turnpike Road")
@@ -188,7 +199,6 @@ address addr live lives living reside resides residing residence located mail ma
 """)
 _STATE_FORMS = frozenset(STATE_CODES.split("|")) | frozenset(w for name in STATE_NAMES.split("|") for w in name.split())
 _LOWER_STATE = re.compile(r",\s?[a-z]{2}\b")
-_ZIP_LIKE = re.compile(r"\b\d{5}(?:\s?-\s?\d{4})?\b|\bzip", re.I)
 _COUNTY_WORDS = word_set("county parish borough township twp town city village")
 _OFFICE_WORDS = word_set("""
 clinic office hospital campus branch location practice facility site center urgent er ed va area suburb suburbs
@@ -252,7 +262,7 @@ def find(note: Note) -> list[Span]:
         _in_context(text, run, lead, found)
         _cities(text, run, found)
     if note.has(_OFFICE_WORDS):
-        for match in finditer(_CITY_OFFICE, text):
+        for match in near(_CITY_OFFICE, _OFFICE_AT, text, 70, 2):
             end = match.start(1) + len(match[1].rstrip())
             start = _skip(text, match.start(1), end)
             if start is None:
@@ -261,13 +271,13 @@ def find(note: Note) -> list[Span]:
             if is_city(name) or name in _SHORT_CITIES or not flags(name.split()[0]) & (WORD | MEDICAL | DRUG | STOP):
                 add(Span(start, match.end(), "FACILITY", 0.7, "city_office"))
     if note.has(_WORK_WORDS):
-        for match in finditer(_WORKS, text):
+        for match in near(_WORKS, _WORKS_AT, text, 0, 30):
             body = _ORG_BODY.match(text, match.end())
             if body and (not flags(body[0].split()[0].strip(",.")) & STOP or _FIRM.search(body[0])):
                 end = body.end() - (1 if body[0].endswith(".") and not body[0].endswith("Inc.") else 0)
                 add(Span(body.start(), end, "EMPLOYER", 0.7, "employer"))
     if not note.forms.isdisjoint(_COMPANY_FORMS):
-        for match in finditer(_COMPANY, text):
+        for match in near(_COMPANY, _COMPANY_AT, text, 110, 2):
             start = _skip(text, match.start(1), match.end(1))
             if start is None or any(flags(w.strip(",.&")) & PAYER for w in text[start : match.end(1)].split()):
                 continue
@@ -305,22 +315,26 @@ def _addresses(note: Note, found: list[Span]) -> None:
     if note.has(_SUFFIX_WORDS):
         patterns = [_STREET, _STREET_ANY] if note.has(_PLAIN_SUFFIX_WORDS) else [_STREET]
         for pattern in patterns:
-            for match in finditer(pattern, text):
+            for match in near(pattern, _HOUSE_NUMBER, text, 8, 90):
                 if not _dose(match[0]):
                     found.append(spot(match, 0, "ADDRESS", 0.85, "street"))
     if note.has(_ADDRESS_CUES):
-        for match in finditer(_CUED_STREET, text):
+        for match in near(_CUED_STREET, _CUE_AT, text, 0, 90):
             found.append(spot(match, 1, "ADDRESS", 0.8, "street_labelled"))
     if note.has({"box", "pobox"}):
         for match in finditer(_BOX, text):
             found.append(spot(match, 0, "ADDRESS", 0.9, "po_box"))
-    for match in near(_ZIP, _ZIP_LIKE, text, 24, 16):
-        group = match.lastindex or 0
-        if group < 3 or not note.protected(match.start(3), match.end(3)):
-            found.append(spot(match, group, "ZIP", 0.9, "zip"))
+    for match in _ZIP_NUMBER.finditer(text):
+        if _STATE_BEFORE.search(text, max(0, match.start() - 24), match.start()):
+            found.append(spot(match, 0, "ZIP", 0.9, "zip"))
+        elif _NINE.fullmatch(match[0]) and not note.protected(*match.span()):
+            found.append(spot(match, 0, "ZIP", 0.9, "zip"))
+    if note.has({"zip", "zipcode", "zips"}):
+        for match in finditer(_ZIP, text):
+            found.append(spot(match, 1, "ZIP", 0.9, "zip"))
 
 
-_COMMA_STATE = re.compile(r",\s{0,2}(?:[A-Z]{2}\b|[A-Z][a-z]+)")
+_COMMA_STATE = re.compile(rf",\s{{0,2}}(?:(?:{STATE_CODES})\b|(?:{STATE_NAMES})\b)")
 _ZIP_NEXT = re.compile(r"[\s,]{1,3}\d{5}\b")
 
 

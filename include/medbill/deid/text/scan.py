@@ -22,6 +22,11 @@ def finditer(pattern: regex.Pattern[str], text: str, low: int | None = None, hig
         raise TextTooHard("a pattern ran out of time on a text; it was not released") from error
 
 
+_WIDEN = 80
+_BLANK = re.compile(r"\s")
+_LAST_BLANK = re.compile(r"\s(?=\S*\Z)")
+
+
 def near(pattern: regex.Pattern[str], anchor: re.Pattern[str], text: str, before: int, after: int) -> Iterator[Any]:
     """Matches of a slow pattern around those of a quick one, without which it cannot match: at most `before` characters
     earlier and `after` later, widened to the next blanks."""
@@ -39,9 +44,7 @@ def near(pattern: regex.Pattern[str], anchor: re.Pattern[str], text: str, before
 
 
 def _widened(text: str, low: int, high: int) -> tuple[int, int]:
-    least, most = max(0, low - 80), min(len(text), high + 80)
-    while low > least and not text[low - 1].isspace():
-        low -= 1
-    while high < most and not text[high].isspace():
-        high += 1
-    return low, high
+    least, most = max(0, low - _WIDEN), min(len(text), high + _WIDEN)
+    blank = _LAST_BLANK.search(text, least, low)
+    ahead = _BLANK.search(text, high, most)
+    return (blank.end() if blank else least), (ahead.start() if ahead else most)
