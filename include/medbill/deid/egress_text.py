@@ -32,6 +32,7 @@ GROWTH, ALLOWANCE = 6, 200_000
 MOST = 8_000_000
 _NESTED = 60
 _SHORT_FIELD = 80
+_NUMBER = re.compile(r"-?(\d{1,9})(?:\.\d+)?")
 #: Names of fields whose numbers (not texts) are amounts or counts.
 _AMOUNT_FIELD = re.compile(
     r"(?:^|[\W_])(?:cents|amounts?|charged?|charges|paid|allowed|balance|billed|totals?|counts?|bytes|rows|units|price|"
@@ -74,9 +75,11 @@ def _walk(value: object, name: str | None, depth: int, out: list[str]) -> str | 
     if isinstance(value, list | tuple | set | frozenset):
         _fields([(None, one) for one in value], depth, out, name)
         return None
-    if isinstance(value, int | float | Decimal) and name and _AMOUNT_FIELD.search(name) and abs(value) < 1e9:
-        out.append(f"{name}: ${abs(value)}")  # as an amount: cents and counts are no ids, however long
-        return None
+    if isinstance(value, int | float | Decimal) and name and _AMOUNT_FIELD.search(name):
+        number = _NUMBER.fullmatch(str(value))
+        if number is not None:
+            out.append(f"{name}: ${number[1]}")  # as an amount: cents and counts are no ids, however long
+            return None
     if isinstance(value, int | float | Decimal | date | time | UUID):
         value = str(value)
     if not isinstance(value, str):
