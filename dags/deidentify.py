@@ -10,12 +10,12 @@ import pendulum
 from airflow.sdk import AssetAny, dag, task
 
 from common import run
-from common.assets import CLAIMS, LANDED_CLAIMS, LANDED_REMITTANCES, REMITTANCES
+from common.assets import CLAIMS, LANDED_CLAIMS, LANDED_NOTES, LANDED_REMITTANCES, NOTES, REMITTANCES
 from common.defaults import DEFAULTS, LATE
 
 
 @dag(
-    schedule=AssetAny(LANDED_CLAIMS, LANDED_REMITTANCES),
+    schedule=AssetAny(LANDED_CLAIMS, LANDED_REMITTANCES, LANDED_NOTES),
     start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
     catchup=False,
     max_active_runs=1,
@@ -24,7 +24,7 @@ from common.defaults import DEFAULTS, LATE
     deadline=LATE,
     description="De-identify landed partitions, gate 2, publish",
     doc_md=__doc__,
-    tags=["claims", "remittances", "de-identification"],
+    tags=["claims", "remittances", "notes", "de-identification"],
 )
 def deidentify():
     @task(multiple_outputs=False, inlets=[LANDED_CLAIMS], outlets=[CLAIMS])
@@ -39,8 +39,14 @@ def deidentify():
 
         return run.or_skip(tasks.publish("remittances"))
 
+    @task(multiple_outputs=False, inlets=[LANDED_NOTES], outlets=[NOTES], trigger_rule="none_failed")
+    def publish_notes() -> dict:
+        from medbill.pipelines import tasks
+
+        return run.or_skip(tasks.publish("notes"))
+
     # claims first: a remittance posted before its claims are known would be held for nothing
-    publish_claims() >> publish_remittances()
+    publish_claims() >> publish_remittances() >> publish_notes()
 
 
 deidentify()

@@ -1,4 +1,4 @@
-"""Billed claims from DrChrono, hourly. Only the fields of include/policies/extraction.yml ever leave the adapter.
+"""Billed claims from DrChrono with the notes on them, hourly. Only the fields of include/policies/extraction.yml ever leave the adapter.
 
 Used by the practices whose platform is DrChrono. Promises: windows with overlap, so late changes arrive; a day whose
 claims did not change is not landed again.
@@ -10,7 +10,7 @@ import pendulum
 from airflow.sdk import CronTriggerTimetable, dag, task
 
 from common import run
-from common.assets import LANDED_CLAIMS, PLATFORM_CLAIMS, PRACTICES
+from common.assets import LANDED_CLAIMS, LANDED_NOTES, PLATFORM_CLAIMS, PRACTICES
 from common.defaults import DEFAULTS, LATE
 
 
@@ -33,7 +33,7 @@ def extract_drchrono():
 
         return tasks.practices(platform="drchrono")
 
-    @task(multiple_outputs=False, inlets=[PLATFORM_CLAIMS], outlets=[LANDED_CLAIMS])
+    @task(multiple_outputs=False, inlets=[PLATFORM_CLAIMS], outlets=[LANDED_CLAIMS, LANDED_NOTES])
     def extract(practice: str) -> dict:
         from medbill.pipelines import tasks
 

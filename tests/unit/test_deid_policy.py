@@ -15,7 +15,22 @@ from medbill.deid.policy import LANDED, PUBLISHED, load
 from medbill.errors import BadInput, PolicyError
 
 PATH = Path(__file__).resolve().parents[2] / "include" / "policies" / "deidentification.yml"
-KINDS = {"PERSON", "MEMBER", "CLAIM", "LINE", "PAYER_CLAIM", "TRACE", "MRN", "AUTHORIZATION", "PATIENT", "REFERENCE"}
+KINDS = {
+    "PERSON",
+    "NOTE",
+    "MEMBER",
+    "CLAIM",
+    "LINE",
+    "PAYER_CLAIM",
+    "TRACE",
+    "MRN",
+    "AUTHORIZATION",
+    "PATIENT",
+    "REFERENCE",
+}
+
+
+TEXTS = pa.array(["seen by [PERSON:3]", "99213 denied"], pa.string())
 
 
 class FakeVault:
@@ -65,18 +80,26 @@ def test_every_kept_field_says_why() -> None:
 @pytest.mark.parametrize(("object_name", "table_name"), TABLES)
 def test_output_is_exactly_the_published_schema(object_name: str, table_name: str) -> None:
     table = _sample(object_name, table_name)
-    published = load(PATH).apply(object_name, table_name, table, FakeVault())
+    published = load(PATH).apply(object_name, table_name, table, FakeVault(), TEXTS)
     assert published.schema.equals(PUBLISHED[object_name][table_name])
     assert published.num_rows == 2
-    empty = load(PATH).apply(object_name, table_name, table.slice(0, 0), FakeVault())
+    empty = load(PATH).apply(object_name, table_name, table.slice(0, 0), FakeVault(), TEXTS.slice(0, 0))
     assert (empty.schema, empty.num_rows) == (PUBLISHED[object_name][table_name], 0)
 
 
 @pytest.mark.parametrize(("object_name", "table_name"), TABLES)
 def test_an_unknown_field_is_dropped(object_name: str, table_name: str) -> None:
     table = _sample(object_name, table_name).append_column("social_security_number", pa.array(["900-11-2222"] * 2))
-    published = load(PATH).apply(object_name, table_name, table, FakeVault())
+    published = load(PATH).apply(object_name, table_name, table, FakeVault(), TEXTS)
     assert published.schema.equals(PUBLISHED[object_name][table_name])
+
+
+def test_free_text_is_published_only_as_the_engine_gave_it() -> None:
+    policy, table = load(PATH), _sample("notes", "notes")
+    assert policy.apply("notes", "notes", table, FakeVault(), TEXTS)["text"].to_pylist() == TEXTS.to_pylist()
+    for texts in (None, TEXTS.slice(0, 1)):
+        with pytest.raises(PolicyError, match="free text"):
+            policy.apply("notes", "notes", table, FakeVault(), texts)
 
 
 def test_problems_are_not_published() -> None:

@@ -11,6 +11,8 @@ looked for, case-folded, unless it is shorter than three characters. Where it is
 3. Any other cell should not exist at all. In it every value counts, also inside longer words; and where none is found but
    the cell stands in a token or key column, it is reported as what it is, NOT_A_TOKEN or NOT_A_KEY.
 
+Free text is not searched here: a last name may be a word like any other in it. The egress guard does that (medbill.deid.egress).
+
 What this does not see: names of one or two characters, values written differently than in the record, a single name in
 a kept payer name. Dates are looked for as YYYYMMDD, YYYY-MM-DD and MM/DD/YYYY.
 """
@@ -82,8 +84,11 @@ def leaks(
     for table_name, table in sorted(published.items()):
         rules = policy.rules[object_name].get(table_name, {})
         kept_from = {rule.column: name for name, rule in rules.items() if rule.action == "keep"}
+        free = {rule.column for rule in rules.values() if rule.action == "text"}
         original = originals.get(table_name)
         for column in table.column_names:
+            if column in free:
+                continue
             cells = _cells(table[column])
             source = kept_from.get(column)
             if not cells:
@@ -102,7 +107,9 @@ def _wanted(originals: Mapping[str, pa.Table], policy: Policy, object_name: str)
         rules = policy.rules[object_name].get(table_name, {})
         for name in table.column_names:
             rule = rules.get(name)
-            if rule is None or rule.action == "keep" or name.endswith("_key"):  # a key is a position, no identifier
+            if (
+                rule is None or rule.action in ("keep", "text") or name.endswith("_key")
+            ):  # a key is a position, no identifier
                 continue
             kind = rule.kind or name
             values = table[name]

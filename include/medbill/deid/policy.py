@@ -14,8 +14,8 @@ import yaml
 from medbill.deid import vault as vaults
 from medbill.deid.vault import Vault
 from medbill.errors import BadInput, PolicyError
-from medbill.model.claims import CLAIM_TABLES
-from medbill.model.published import PUBLISHED_CLAIM_TABLES, PUBLISHED_REMITTANCE_TABLES
+from medbill.model.claims import CLAIM_TABLES, NOTE_TABLES
+from medbill.model.published import PUBLISHED_CLAIM_TABLES, PUBLISHED_NOTE_TABLES, PUBLISHED_REMITTANCE_TABLES
 from medbill.model.remittances import ERA_TABLES
 
 _KEY = pa.string()
@@ -35,20 +35,23 @@ LANDED: dict[str, dict[str, dict[str, pa.DataType]]] = {
         for name, schema in ERA_TABLES.items()
     },
     "claims": {name: {field.name: field.type for field in schema} for name, schema in CLAIM_TABLES.items()},
+    "notes": {name: {field.name: field.type for field in schema} for name, schema in NOTE_TABLES.items()},
 }
 PUBLISHED: dict[str, dict[str, pa.Schema]] = {
     "remittances": PUBLISHED_REMITTANCE_TABLES,
     "claims": PUBLISHED_CLAIM_TABLES,
+    "notes": PUBLISHED_NOTE_TABLES,
 }
 _RULE = re.compile(
-    r"(?:(?P<tokenize>tokenize) (?P<kind>[A-Z][A-Z_]*[A-Z])|(?P<year>year)|(?P<keep>keep)|(?P<drop>drop))"
+    r"(?:(?P<tokenize>tokenize) (?P<kind>[A-Z][A-Z_]*[A-Z])|(?P<year>year)|(?P<keep>keep)|(?P<drop>drop)"
+    r"|(?P<text>free text))"
     r"(?: as (?P<name>[a-z_]+))?(?P<organisation>, of organisation)?"
 )
 
 
 @dataclass(frozen=True)
 class Rule:
-    """What becomes of one field. action: tokenize, year, keep or drop; column: its name when published, None if dropped.
+    """What becomes of one field. action: tokenize, year, keep, drop or text (free text); column: its name when published, None if dropped.
 
     personal: the field may identify the individual, a relative, employer or household member; False for kept fields and
     for those of payers, payees, payments and files.
@@ -70,10 +73,13 @@ class Policy:
         """Whether the table is published at all."""
         return table_name in PUBLISHED.get(object_name, {})
 
-    def apply(self, object_name: str, table_name: str, table: pa.Table, vault: Vault) -> pa.Table:
+    def apply(
+        self, object_name: str, table_name: str, table: pa.Table, vault: Vault, free_text: pa.Array | None = None
+    ) -> pa.Table:
         """The table as it may be published: exactly the schema of medbill.model.published, same rows, same order.
 
-        Fields without a rule are left behind. Kept text that looks like a token is escaped. Raises PolicyError where the
+        free_text: for a table with a field of free text, its rows' texts as the free-text engine de-identified them; the
+        field itself is left behind. Fields without a rule are left behind. Kept text that looks like a token is escaped. Raises PolicyError where the
         table lacks a field the published one is made of, BadInput where a required field would be null.
         """
         if not self.covers(object_name, table_name):
@@ -85,7 +91,14 @@ class Policy:
             name, rule = sources[field.name]
             if name not in table.column_names:
                 raise PolicyError(f"{object_name}.{table_name} was landed without {name}; land it again")
-            column = _applied(rule, table[name], field.type, vault)
+            if rule.action == "text":
+                if free_text is None or len(free_text) != table.num_rows:
+                    raise PolicyError(
+                        f"{object_name}.{table_name}.{name} is free text and was not de-identified as such"
+                    )
+                column = free_text
+            else:
+                column = _applied(rule, table[name], field.type, vault)
             if not field.nullable and column.null_count:
                 raise BadInput(
                     f"{object_name}.{table_name}.{field.name}: {column.null_count} row(s) have no value",
@@ -157,10 +170,14 @@ def _table(object_name: str, table_name: str, fields: object) -> dict[str, Rule]
 def _rule(where: str, name: str, text: object, kind: pa.DataType) -> Rule:
     match = _RULE.fullmatch(text) if isinstance(text, str) else None
     if match is None:
-        raise PolicyError(f"{where}: write tokenize KIND [as NAME], year [as NAME], keep or drop")
-    action = next(action for action in ("tokenize", "year", "keep", "drop") if match[action])
-    if (action in ("keep", "drop") and match["name"]) or (action in ("keep", "year") and match["organisation"]):
+        raise PolicyError(f"{where}: write tokenize KIND [as NAME], year [as NAME], keep, drop or free text")
+    action = next(action for action in ("tokenize", "year", "keep", "drop", "text") if match[action])
+    if (action in ("keep", "drop", "text") and match["name"]) or (
+        action in ("keep", "year", "text") and match["organisation"]
+    ):
         raise PolicyError(f"{where}: {action} takes no such addition")
+    if action == "text" and not pa.types.is_string(kind):
+        raise PolicyError(f"{where}: only text is free text")
     if action == "tokenize" and not pa.types.is_string(kind):
         raise PolicyError(f"{where}: only text can be tokenised")
     if action == "year" and not pa.types.is_date(kind):
@@ -169,6 +186,7 @@ def _rule(where: str, name: str, text: object, kind: pa.DataType) -> Rule:
         "tokenize": match["name"] or f"{name}_token",
         "year": match["name"] or f"{name}_year",
         "keep": name,
+        "text": name,
         "drop": None,
     }[action]
     return Rule(action, column, match["kind"], personal=action != "keep" and not match["organisation"])

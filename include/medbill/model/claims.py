@@ -42,4 +42,23 @@ CLAIM_LINES = pa.schema(
     ]
 )
 
+#: One row per free text about a claim, with what the record says of its patient: the de-identification searches the text
+#: for it, and drops it. note_type: appointment (the visit's note) or billing (a note on the claim).
+NOTES = pa.schema(
+    [
+        required("claim_id", pa.string()),
+        required("note_id", pa.string()),
+        required("note_type", pa.string()),
+        pa.field("written_on", pa.date32()),
+        required("text", pa.string()),
+        pa.field("patient_id", pa.string()),
+        pa.field("patient_last_name", pa.string()),
+        pa.field("patient_first_name", pa.string()),
+        pa.field("patient_birth_date", pa.date32()),
+        pa.field("member_id", pa.string()),
+        pa.field("authorization_number", pa.string()),
+    ]
+)
+
 CLAIM_TABLES: dict[str, pa.Schema] = {"claims": CLAIMS, "claim_lines": CLAIM_LINES}
+NOTE_TABLES: dict[str, pa.Schema] = {"notes": NOTES}

@@ -163,3 +163,16 @@ PUBLISHED_CLAIM_LINES = pa.schema(
 )
 
 PUBLISHED_CLAIM_TABLES: dict[str, pa.Schema] = {"claims": PUBLISHED_CLAIMS, "claim_lines": PUBLISHED_CLAIM_LINES}
+
+#: Free text about claims, every identifier in it a token, an age over 89 "90+", of a date at most the year.
+PUBLISHED_NOTES = pa.schema(
+    [
+        required("claim_token", pa.string()),
+        required("note_token", pa.string()),
+        required("note_type", pa.string()),
+        pa.field("written_year", pa.int16()),
+        required("text", pa.string()),
+    ]
+)
+
+PUBLISHED_NOTE_TABLES: dict[str, pa.Schema] = {"notes": PUBLISHED_NOTES}

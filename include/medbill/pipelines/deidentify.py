@@ -7,23 +7,31 @@ version and policy are unchanged is left alone, so a re-run changes nothing.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
 
 from medbill.audit.ledger import Event
 from medbill.deid import check
 from medbill.deid.policy import Policy
 from medbill.deid.policy import load as load_policy
-from medbill.errors import QualityGateClosed
-from medbill.pipelines import results
+from medbill.errors import QualityGateClosed, TamperedData
+from medbill.pipelines import notes, results
 from medbill.pipelines.context import Context, Partition, batches, column_sum
 from medbill.quality import gates
 from medbill.quality.gates import GateResult
 from medbill.store import db, tables_io
-from medbill.store.tables import partitions
+from medbill.store.tables import partitions, quarantine
+
+if TYPE_CHECKING:
+    from medbill.deid.egress import Guard
+    from medbill.deid.text.engine import Engine
+    from medbill.deid.vault import Vault
 
 #: Raise it when this stage makes something else of the same landed partition under the same policy.
 DEIDENTIFY_VERSION = "1"
@@ -62,35 +70,58 @@ def pending(ctx: Context) -> list[Partition]:
 def publish(ctx: Context, wanted: list[Partition]) -> list[Partition]:
     """De-identify, gate and publish each partition; returns those whose published content changed.
 
-    Raises QualityGateClosed after the rest is done where a partition fails gate 2; nothing of that partition is published.
+    Raises, after the rest is done, TamperedData where what was landed is not there any more as it was, QualityGateClosed
+    where a partition fails gate 2; nothing of those partitions is published.
     """
     policy, policy_hash = load_policy(ctx.settings.policies / "deidentification.yml"), _policy_hash(ctx)
-    due = []
+    due: list[_Due] = []
+    changed: list[Partition] = []
+    closed: list[Partition] = []
+    damaged: list[Partition] = []
     for partition in wanted:
         with db.transaction(ctx.db) as connection:
             row = connection.execute(sa.select(partitions).where(*partition.where(partitions))).mappings().one()
         version = _version(row["landed_version"], policy_hash)
         if row["published_version"] != version:
-            sealed = ctx.objects.get(partition.key("landing", row["landed_version"]) + ".sealed")
-            due.append(_Due(partition, row["landed_version"], version, row["content_hash"], len(sealed)))
-    changed, closed = [], []
+            look = ctx.objects.look(partition.key("landing", row["landed_version"]) + ".sealed")
+            if look is None:
+                damaged.append(partition)
+            else:
+                due.append(_Due(partition, row["landed_version"], version, row["content_hash"], look.size))
+    texts = _Texts(ctx)
     for batch in batches(due, lambda d: d.bytes):
-        made = [_deidentify(ctx, d, policy) for d in batch]
+        whole, made = [], []
+        for d in batch:
+            try:
+                made.append(_deidentify(ctx, d, policy, texts))
+                whole.append(d)
+            except TamperedData:
+                damaged.append(d.partition)
+        if not whole:
+            continue
         checked = gates.check_published(
             [(m.published, m.totals, m.leaks) for m in made], ctx.settings.great_expectations
         )
-        for d, m, result in zip(batch, made, checked, strict=True):
+        for d, m, result in zip(whole, made, checked, strict=True):
             if not result.passed:
                 closed.append(d.partition)
-            elif _swap(ctx, d, m.published):
+            elif _swap(ctx, d, m):
                 changed.append(d.partition)
             _record_gate(ctx, d, m, result)
+    if damaged:
+        raise TamperedData(
+            f"{len(damaged)} landed partition(s) are missing, altered or sealed under other keys ({_named(damaged)}); "
+            "nothing of them is published: restore the objects, or land the days again"
+        )
     if closed:
-        days = ", ".join(f"{p.object}/{p.day}" for p in closed)
         raise QualityGateClosed(
-            f"gate 2 refused {len(closed)} partition(s) ({days}); nothing of them is published, see the ledger"
+            f"gate 2 refused {len(closed)} partition(s) ({_named(closed)}); nothing of them is published, see the ledger"
         )
     return changed
+
+
+def _named(wanted: list[Partition]) -> str:
+    return ", ".join(f"{p.object}/{p.day}" for p in wanted)
 
 
 @dataclass(frozen=True)
@@ -106,12 +137,38 @@ class _Due:
 
 @dataclass(frozen=True)
 class _Made:
+    """refused: notes that stay behind, by token, with the reason."""
+
     published: dict[str, pa.Table]
     totals: dict[str, dict[str, int | Decimal]]
     leaks: int
+    refused: dict[str, str]
 
 
-def _deidentify(ctx: Context, due: _Due, policy: Policy) -> _Made:
+class _Texts:
+    """The free-text engine, loaded once per task and only where there is free text; one egress guard per practice."""
+
+    def __init__(self, ctx: Context) -> None:
+        self._ctx = ctx
+        self._engine: Engine | None = None
+        self._guards: dict[str, Guard] = {}
+
+    def engine(self) -> Engine:
+        if self._engine is None:
+            from medbill.deid.text.engine import Engine
+
+            self._engine = Engine(self._ctx.settings.deid_model)
+        return self._engine
+
+    def guard(self, practice: str, vault: Vault, public: Iterable[str]) -> Guard:
+        if practice not in self._guards:
+            from medbill.deid.egress import Guard
+
+            self._guards[practice] = Guard.of(vault, self._ctx.ledger, public)
+        return self._guards[practice]
+
+
+def _deidentify(ctx: Context, due: _Due, policy: Policy, texts: _Texts) -> _Made:
     partition, practice = due.partition, due.partition.practice
     vault = ctx.vault(practice)
     event = Event(
@@ -131,20 +188,36 @@ def _deidentify(ctx: Context, due: _Due, policy: Policy) -> _Made:
                 ctx.objects.get(partition.key("landing", due.landed) + ".sealed"),
             )
         )
+        free_text: dict[str, pa.Array] = {}
+        refused: dict[str, str] = {}
+        leaks = 0
+        if partition.object == "notes":
+            guard = texts.guard(practice, vault, _public(ctx, practice))
+            done = notes.deidentify(originals["notes"], vault, texts.engine(), guard)
+            originals = {"notes": done.table}
+            free_text["notes"], refused, leaks = done.texts, done.refused, notes.leaks(done.texts, guard)
+            touch.note(refused=len(refused), **{f"identifiers.{k}": n for k, n in sorted(done.identifiers.items())})
         published = {
-            name: policy.apply(partition.object, name, table, vault)
+            name: policy.apply(partition.object, name, table, vault, free_text.get(name))
             for name, table in sorted(originals.items())
             if policy.covers(partition.object, name)
         }
-        leaks = sum(leak.count for leak in check.leaks(published, originals, policy, partition.object))
+        leaks += sum(leak.count for leak in check.leaks(published, originals, policy, partition.object))
         touch.note(leaks=leaks, **{f"rows.{name}": table.num_rows for name, table in published.items()})
-    return _Made(published, totals(originals), leaks)
+    return _Made(published, totals(originals), leaks, refused)
 
 
-def _swap(ctx: Context, due: _Due, published: dict[str, pa.Table]) -> bool:
+def _public(ctx: Context, practice: str) -> list[str]:
+    """Names that may stand in a text although the vault may know the like: the practice's own."""
+    return [ctx.settings.practice(practice).name]
+
+
+def _swap(ctx: Context, due: _Due, made: _Made) -> bool:
     """Store the tables under their content hash and point the partition at them; whether its content changed."""
-    prefix, content_hash = results.store(ctx, due.partition.key("deid", ""), published)
-    counts = {f"{name}_published": table.num_rows for name, table in published.items()}
+    prefix, content_hash = results.store(ctx, due.partition.key("deid", ""), made.published)
+    counts = {f"{name}_published": table.num_rows for name, table in made.published.items()}
+    if due.partition.object == "notes":
+        counts["notes_quarantined"] = len(made.refused)
     with db.transaction(ctx.db) as connection:
         swapped = connection.execute(
             sa.update(partitions)
@@ -158,7 +231,40 @@ def _swap(ctx: Context, due: _Due, published: dict[str, pa.Table]) -> bool:
                 counts=partitions.c.counts.op("||")(sa.cast(counts, partitions.c.counts.type)),
             )
         )
+        if swapped.rowcount == 1 and due.partition.object == "notes":
+            _quarantine(connection, due, made.refused)
     return swapped.rowcount == 1 and due.content_hash != content_hash
+
+
+def _quarantine(connection: sa.Connection, due: _Due, refused: dict[str, str]) -> None:
+    """Exactly the refused notes of a partition in quarantine; those of an earlier version that are no more refused go."""
+    p = due.partition
+    ids = {token: _quarantine_id(p, token, code) for token, code in refused.items()}
+    connection.execute(
+        sa.delete(quarantine).where(
+            *p.where(quarantine), quarantine.c.level == "note", quarantine.c.id.not_in(list(ids.values()))
+        )
+    )
+    for token, code in sorted(refused.items()):
+        connection.execute(
+            insert(quarantine)
+            .values(
+                id=ids[token],
+                practice=p.practice,
+                object=p.object,
+                day=p.day,
+                level="note",
+                record_key=token,
+                reason_code=code,
+                reason=notes.REASONS[code],
+                uri=p.key("landing", due.landed) + ".sealed",
+            )
+            .on_conflict_do_nothing()
+        )
+
+
+def _quarantine_id(partition: Partition, token: str, code: str) -> str:
+    return hashlib.sha256("\n".join([*partition.ref().values(), token, code]).encode()).hexdigest()[:32]
 
 
 def _record_gate(ctx: Context, due: _Due, made: _Made, result: GateResult) -> None:

@@ -118,6 +118,13 @@ def _of_practice(connection: sa.Connection, practice: str) -> list[str]:
         .scalars()
         .all()
     )
+    of_notes = (
+        connection.execute(
+            sa.select(partitions.c.counts).where(partitions.c.practice == practice, partitions.c.object == "notes")
+        )
+        .scalars()
+        .all()
+    )
     refused = connection.execute(
         sa.select(
             quarantine.c.reason_code, sa.func.count(), sa.func.sum(quarantine.c.claims), sa.func.sum(quarantine.c.paid)
@@ -161,6 +168,9 @@ def _of_practice(connection: sa.Connection, practice: str) -> list[str]:
         _line("postings", total(posted, "postings"), money(posted, "paid_posted"), "paid"),
         _line("held for a person", total(posted, "held"), money(posted, "paid_held"), "paid"),
     ]
+    read, published, stayed = (total(of_notes, f"notes_{what}") for what in ("landed", "published", "quarantined"))
+    if read:
+        out.append(f"{'notes':<30} {read:>6}   {published} de-identified and published, {stayed} for a person")
     out += [
         f"    quarantine {code:<24} {n:>5}   {claims:>5} claims {paid:>12,.2f} paid"
         for code, n, claims, paid in refused

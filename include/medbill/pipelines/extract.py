@@ -13,6 +13,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from medbill.audit.ledger import Event
 from medbill.errors import QualityGateClosed
+from medbill.model.claims import NOTES
 from medbill.pipelines.context import Context, Partition, batches, column_sum
 from medbill.platforms.base import ClaimSource
 from medbill.quality import gates
@@ -35,7 +36,7 @@ def window(ctx: Context, practice: str, source: str, today: date) -> tuple[date,
 
 
 def extract(ctx: Context, practice: str, platform: str, source: ClaimSource, start: date, end: date) -> list[Partition]:
-    """Ask the platform for the claims of a window and land each service day; returns the days whose content changed.
+    """Ask the platform for the claims of a window, with their notes, and land each service day; returns what changed.
 
     Raises PlatformError where the platform does not answer; the watermark then stays where it was.
     """
@@ -51,9 +52,11 @@ def extract(ctx: Context, practice: str, platform: str, source: ClaimSource, sta
         extracted = source.extract(start, end)
         tables, outside = _within(extracted.tables, start, end)
         refused = {**extracted.refused, **({"OUTSIDE_WINDOW": outside} if outside else {})}
-        changed = _land(ctx, practice, tables, start, end)
+        notes = _notes_of(extracted.notes, tables["claims"])
+        changed = _land(ctx, practice, tables, notes, start, end)
         touch.note(
             claims=tables["claims"].num_rows,
+            notes=notes.num_rows,
             partitions=len(changed),
             **{f"refused.{code}": count for code, count in sorted(refused.items())},
         )
@@ -84,9 +87,15 @@ def _within(tables: dict[str, pa.Table], start: date, end: date) -> tuple[dict[s
     return {"claims": kept, "claim_lines": its_lines}, claims.num_rows - kept.num_rows
 
 
+def _notes_of(notes: pa.Table, claims: pa.Table) -> pa.Table:
+    """The notes of these claims, each with the service day of its claim."""
+    of_claims = notes.filter(pc.is_in(notes["claim_id"], value_set=claims["claim_id"].combine_chunks()))
+    return of_claims.join(claims.select(["claim_id", "service_date"]), "claim_id", join_type="inner")
+
+
 @dataclass(frozen=True)
 class _Day:
-    """The claims of one service day whose content is not what is landed."""
+    """The claims, or the notes, of one service day whose content is not what is landed."""
 
     partition: Partition
     tables: dict[str, pa.Table]
@@ -94,36 +103,68 @@ class _Day:
     version: str
 
 
-def _land(ctx: Context, practice: str, tables: dict[str, pa.Table], start: date, end: date) -> list[Partition]:
-    """Land each service day of the window that changed.
+def _land(
+    ctx: Context, practice: str, tables: dict[str, pa.Table], notes: pa.Table, start: date, end: date
+) -> list[Partition]:
+    """Land each service day of the window that changed, of claims and of notes.
 
     Raises QualityGateClosed after the rest is landed where a day fails gate 1.
     """
     changed, closed = [], []
-    for batch in batches(_changed_days(ctx, practice, tables, start, end), lambda d: len(d.payload)):
-        checked = gates.check_claims([d.tables for d in batch], ctx.settings.great_expectations)
-        for d, result in zip(batch, checked, strict=True):
-            if result.passed:
-                _write(ctx, d)
-                changed.append(d.partition)
-            else:
-                closed.append(d.partition)
+    for days, check in (
+        (_changed_days(ctx, practice, tables, start, end), gates.check_claims),
+        (_changed_notes(ctx, practice, notes, start, end), gates.check_notes),
+    ):
+        for batch in batches(days, lambda d: len(d.payload)):
+            checked = check([d.tables for d in batch], ctx.settings.great_expectations)
+            for d, result in zip(batch, checked, strict=True):
+                if result.passed:
+                    _write(ctx, d)
+                    changed.append(d.partition)
+                else:
+                    closed.append(d.partition)
     if closed:
-        days = ", ".join(str(p.day) for p in closed)
-        raise QualityGateClosed(f"the platform's claims of {days} fail gate 1; nothing of these days is landed")
+        days_closed = ", ".join(f"{p.object}/{p.day}" for p in closed)
+        raise QualityGateClosed(f"{days_closed} of the platform fail gate 1; nothing of them is landed")
     return changed
+
+
+def _landed(ctx: Context, practice: str, object_name: str) -> dict[date, str | None]:
+    """Landed version of each service day."""
+    with db.transaction(ctx.db) as connection:
+        return dict(
+            connection.execute(
+                sa.select(partitions.c.day, partitions.c.landed_version).where(
+                    partitions.c.practice == practice, partitions.c.object == object_name
+                )
+            ).all()
+        )
+
+
+def _changed_notes(ctx: Context, practice: str, notes: pa.Table, start: date, end: date) -> list[_Day]:
+    have = _landed(ctx, practice, "notes")
+    found = []
+    named = set(pc.unique(notes["service_date"]).to_pylist())
+    for day in sorted(named | {d for d in have if start <= d <= end}):
+        of_day = notes.filter(pc.equal(notes["service_date"], pa.scalar(day, pa.date32())))
+        table = (
+            of_day.select(NOTES.names)
+            .cast(NOTES)
+            .sort_by([("claim_id", "ascending"), ("note_type", "ascending"), ("note_id", "ascending")])
+        )
+        found += _if_changed(Partition(practice, "notes", day), {"notes": table}, have.get(day))
+    return found
+
+
+def _if_changed(partition: Partition, tables: dict[str, pa.Table], landed: str | None) -> list[_Day]:
+    payload = tables_io.seal_tables(tables)
+    version = hashlib.sha256(payload).hexdigest()
+    return [] if landed == version else [_Day(partition, tables, payload, version)]
 
 
 def _changed_days(ctx: Context, practice: str, tables: dict[str, pa.Table], start: date, end: date) -> list[_Day]:
     claims, lines = tables["claims"], tables["claim_lines"]
-    with db.transaction(ctx.db) as connection:
-        have = dict(
-            connection.execute(
-                sa.select(partitions.c.day, partitions.c.landed_version).where(
-                    partitions.c.practice == practice, partitions.c.object == "claims"
-                )
-            ).all()
-        )
+    have = _landed(ctx, practice, "claims")
     found = []
     named = {d for d in pc.unique(claims["service_date"]).to_pylist() if d is not None}
     # a day that had claims and has none any more: they were moved, and must not be found on both days
@@ -134,10 +175,7 @@ def _changed_days(ctx: Context, practice: str, tables: dict[str, pa.Table], star
             [("claim_id", "ascending"), ("line_number", "ascending")]
         )
         day_tables = {"claims": of_day, "claim_lines": its_lines}
-        payload = tables_io.seal_tables(day_tables)
-        version = hashlib.sha256(payload).hexdigest()
-        if have.get(day) != version:
-            found.append(_Day(Partition(practice, "claims", day), day_tables, payload, version))
+        found += _if_changed(Partition(practice, "claims", day), day_tables, have.get(day))
     return found
 
 
@@ -145,19 +183,22 @@ def _write(ctx: Context, d: _Day) -> None:
     partition = d.partition
     uri = ctx.objects.put(
         partition.key("landing", d.version) + ".sealed",
-        ctx.envelopes.seal(partition.practice, "landing", f"claims:{partition.day}:{d.version}", d.payload),
+        ctx.envelopes.seal(partition.practice, "landing", f"{partition.object}:{partition.day}:{d.version}", d.payload),
     )
-    claims = d.tables["claims"]
-    counts = {
-        "claims_in": claims.num_rows,
-        "claims_landed": claims.num_rows,
-        "charge_in": str(column_sum(claims, "charge")),
-    }
+    if partition.object == "notes":
+        counts = {"notes_landed": d.tables["notes"].num_rows}
+    else:
+        claims = d.tables["claims"]
+        counts = {
+            "claims_in": claims.num_rows,
+            "claims_landed": claims.num_rows,
+            "charge_in": str(column_sum(claims, "charge")),
+        }
     values = {"landed_version": d.version, "landed_uri": uri, "landed_at": sa.func.clock_timestamp()}
     with db.transaction(ctx.db) as connection:
         connection.execute(
             insert(partitions)
-            .values(practice=partition.practice, object="claims", day=partition.day, counts=counts, **values)
+            .values(practice=partition.practice, object=partition.object, day=partition.day, counts=counts, **values)
             .on_conflict_do_update(
                 index_elements=["practice", "object", "day"],
                 set_={**values, "counts": partitions.c.counts.op("||")(sa.cast(counts, partitions.c.counts.type))},

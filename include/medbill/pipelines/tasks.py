@@ -73,7 +73,11 @@ def extract(practice: str, platform: str, connection: Mapping[str, Any]) -> dict
     start, end = pipeline.window(ctx, practice, f"{platform}.claims", _today())
     with connections.client(ctx, practice, connection) as source:
         changed = pipeline.extract(ctx, practice, platform, source, start, end)
-    return {"practice": practice, "days": [p.day.isoformat() for p in changed], "waiting": len(deidentify.pending(ctx))}
+    return {
+        "practice": practice,
+        "days": sorted({p.day.isoformat() for p in changed}),
+        "waiting": len(deidentify.pending(ctx)),
+    }
 
 
 @without_values
@@ -107,7 +111,9 @@ def publish(object_name: str) -> dict[str, Any]:
     ctx = Context.open()
     wanted = [p for p in deidentify.pending(ctx) if p.object == object_name]
     published = deidentify.publish(ctx, wanted)
-    return {"object": object_name, "published": [p.ref() for p in published], "waiting": len(downstream.pending(ctx))}
+    # notes are the end of their own road: nothing waits behind them but who reads them
+    waiting = published if object_name == "notes" else downstream.pending(ctx)
+    return {"object": object_name, "published": [p.ref() for p in published], "waiting": len(waiting)}
 
 
 @without_values

@@ -10,6 +10,8 @@ from typing import Protocol
 
 import pyarrow as pa
 
+from medbill.model.claims import NOTES
+
 
 class Certainty(StrEnum):
     """Where our knowledge of an operation comes from. Nothing here was checked against a live vendor service."""
@@ -48,9 +50,11 @@ class Receipt:
 
 @dataclass(frozen=True)
 class Extraction:
-    """tables: CLAIM_TABLES. refused: claims left out because a record of theirs is unreadable, counted by reason code."""
+    """tables: CLAIM_TABLES. notes: NOTES, the free text of these claims. refused: claims left out because a record of
+    theirs is unreadable, counted by reason code."""
 
     tables: dict[str, pa.Table]
+    notes: pa.Table = field(default_factory=NOTES.empty_table)
     refused: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -103,6 +107,14 @@ class Platform(ClaimSource, Writer, Protocol):
     def capabilities(self) -> Mapping[str, Operation]: ...
 
 
+_REFERENCE = "medbill:"
+
+
 def reference(idempotency_key: str) -> str:
     """The line every written record carries, so that it can be found again on a platform without idempotency keys."""
-    return f"medbill:{idempotency_key}"
+    return f"{_REFERENCE}{idempotency_key}"
+
+
+def is_reference(line: str) -> bool:
+    """Whether a line of a text is such a line: medbill wrote that text."""
+    return line.strip().startswith(_REFERENCE)

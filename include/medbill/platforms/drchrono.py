@@ -23,8 +23,8 @@ import httpx
 import pyarrow as pa
 
 from medbill.errors import PlatformError, PlatformUnknownOutcome
-from medbill.model.claims import CLAIM_LINES, CLAIMS
-from medbill.platforms.base import Certainty, Extraction, Operation, Receipt, reference
+from medbill.model.claims import CLAIM_LINES, CLAIMS, NOTES
+from medbill.platforms.base import Certainty, Extraction, Operation, Receipt, is_reference, reference
 from medbill.platforms.budget import RateBudget
 from medbill.platforms.extraction import ExtractionPolicy
 from medbill.platforms.oauth import Credentials, MemoryTokenStore, Tokens, TokenStore
@@ -65,6 +65,7 @@ _USED = {
             "primary_insurer_name",
             "primary_insurance_id_number",
             "icd10_codes",
+            "notes",
         }
     ),
     "line_items": frozenset(
@@ -76,7 +77,7 @@ _USED = {
     "task_categories": frozenset({"id", "name", "archived"}),
     "tasks": frozenset({"id", "title", "notes"}),
     "task_notes": frozenset({"id", "task", "text"}),
-    "claim_billing_notes": frozenset({"id", "appointment", "text"}),
+    "claim_billing_notes": frozenset({"id", "appointment", "text", "created_at"}),
 }
 _NEEDED = {
     "appointments": frozenset({"id", "scheduled_time", "status", "appt_is_break", "deleted_flag", "first_billed_date"}),
@@ -91,7 +92,7 @@ _NEEDED = {
 _CAPABILITIES = MappingProxyType(
     {
         "extract": Operation(
-            "GET /api/appointments, /api/line_items, /api/patients_summary, /api/doctors",
+            "GET /api/appointments, /api/line_items, /api/patients_summary, /api/doctors, /api/claim_billing_notes",
             Certainty.SPEC,
             "the page envelope differs between the specification (data) and every client read (results): both are read",
         ),
@@ -205,8 +206,31 @@ class DrChrono:
                 "claims": pa.Table.from_pylist(claims, schema=CLAIMS),
                 "claim_lines": pa.Table.from_pylist(claim_lines, schema=CLAIM_LINES),
             },
+            pa.Table.from_pylist(self._notes(claims, billed), schema=NOTES),
             refused,
         )
+
+    def _notes(
+        self, claims: Sequence[Mapping[str, Any]], appointments: Mapping[str, Mapping[str, Any]]
+    ) -> list[dict[str, Any]]:
+        """What was written on the visits and on the claims by people; what medbill wrote itself is left out."""
+        by_id = {claim["claim_id"]: claim for claim in claims}
+        found = []
+        for claim_id, claim in by_id.items():
+            text = _text(appointments[claim_id].get("notes"))
+            if text and text.strip():
+                found.append(_note(claim, claim_id, "appointment", claim["service_date"], text))
+        if by_id and "text" in self._policy.fields.get("claim_billing_notes", frozenset()):
+            for record in self._list("claim_billing_notes", {}):
+                of, text = by_id.get(str(record.get("appointment"))), _text(record.get("text"))
+                if (
+                    of is not None
+                    and text
+                    and text.strip()
+                    and not any(is_reference(line) for line in text.splitlines())
+                ):
+                    found.append(_note(of, str(record["id"]), "billing", _note_day(record), text))
+        return found
 
     def _lines(self, appointments: Mapping[str, dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
         """Line items by claim. Asked for by service date; a billed claim without any is asked for by its id."""
@@ -504,6 +528,18 @@ def _claim(
         "billing_status": _text(appointment.get("ins1_status")),
         "charge": sum((line["charge"] for line in lines), Decimal("0.00")),
     }
+
+
+def _note(claim: Mapping[str, Any], note_id: str, note_type: str, written_on: date | None, text: str) -> dict[str, Any]:
+    of_claim = {name: claim[name] for name in NOTES.names if name in claim}
+    return {**of_claim, "note_id": note_id, "note_type": note_type, "written_on": written_on, "text": text}
+
+
+def _note_day(record: Mapping[str, Any]) -> date | None:
+    try:
+        return _date(record.get("created_at"), "NOTE_DATE")
+    except _Unreadable:
+        return None
 
 
 def _line(claim_id: str, number: int, record: Mapping[str, Any], appointment: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,8 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from medbill.model.claims import CLAIM_TABLES
-from medbill.model.published import PUBLISHED_CLAIM_TABLES, PUBLISHED_REMITTANCE_TABLES
+from medbill.model.claims import CLAIM_TABLES, NOTE_TABLES
+from medbill.model.published import PUBLISHED_CLAIM_TABLES, PUBLISHED_NOTE_TABLES, PUBLISHED_REMITTANCE_TABLES
 from medbill.model.remittances import ERA_TABLES
 
 if TYPE_CHECKING:
@@ -153,6 +153,11 @@ def platform_claim_lines(tables: Tables) -> pa.Table:
     return frame.append_column("claim_known", _known(tables, "claim_lines", "claims", "claim_id"))
 
 
+def platform_notes(tables: Tables) -> pa.Table:
+    """One row per free text of a claim."""
+    return _numbered(_plain(tables["notes"], NOTE_TABLES["notes"], coded=("note_id", "note_type")))
+
+
 def published(table: pa.Table, schema: pa.Schema) -> pa.Table:
     """A published table whole: text as it is, because the suite searches it for identifiers; extra columns kept."""
     columns: dict[str, pa.ChunkedArray] = {}
@@ -223,6 +228,7 @@ _TOKEN_KINDS = {
     "line_token": "LINE",
     "reference_token": "REFERENCE",
     "patient_token": "PATIENT",
+    "note_token": "NOTE",
 }
 
 #: suite -> frame of it, for the landing gate of remittances and of the practice's claims
@@ -237,6 +243,7 @@ PLATFORM: dict[str, Callable[[Tables], pa.Table]] = {
     "platform_claims": platform_claims,
     "platform_claim_lines": platform_claim_lines,
 }
+PLATFORM_NOTES: dict[str, Callable[[Tables], pa.Table]] = {"platform_notes": platform_notes}
 #: table -> (suite, declared schema), for the gate before publishing
 PUBLISHED_REMITTANCES: dict[str, tuple[str, pa.Schema]] = {
     name: ("published_remittance_claims" if name == "claims" else f"published_{name}", schema)
@@ -244,6 +251,9 @@ PUBLISHED_REMITTANCES: dict[str, tuple[str, pa.Schema]] = {
 }
 PUBLISHED_CLAIMS: dict[str, tuple[str, pa.Schema]] = {
     name: (f"published_{name}", schema) for name, schema in PUBLISHED_CLAIM_TABLES.items()
+}
+PUBLISHED_NOTES: dict[str, tuple[str, pa.Schema]] = {
+    name: (f"published_{name}", schema) for name, schema in PUBLISHED_NOTE_TABLES.items()
 }
 
 

@@ -99,6 +99,17 @@ def check_claims(partitions: Sequence[Tables], gx_project: Path, policy: GatePol
     ]
 
 
+def check_notes(partitions: Sequence[Tables], gx_project: Path, policy: GatePolicy | None = None) -> list[GateResult]:
+    """Gate 1 for the free text of claims (medbill.model.claims.NOTE_TABLES): passed is False where its shape is wrong."""
+    policy = policy or load_policy()
+    return [
+        _result(findings, [], {name: table.num_rows for name, table in tables.items()})
+        for tables, findings in zip(
+            partitions, _findings(partitions, frames.PLATFORM_NOTES, gx_project, policy), strict=True
+        )
+    ]
+
+
 def check_published(
     partitions: Sequence[tuple[Tables, Mapping[str, Mapping[str, int | Decimal]], int]],
     gx_project: Path,
@@ -111,10 +122,20 @@ def check_published(
     """
     policy = policy or load_policy()
     found: list[list[Finding]] = [[] for _ in partitions]
-    for kind in (frames.PUBLISHED_REMITTANCES, frames.PUBLISHED_CLAIMS):
+    kinds = {
+        "remittances": frames.PUBLISHED_REMITTANCES,
+        "notes": frames.PUBLISHED_NOTES,
+        "claims": frames.PUBLISHED_CLAIMS,
+    }
+    for table, kind in kinds.items():
+        # the table that tells the kind: remittances have one of that name, notes too, all others are claims
         members = [
-            i for i, (tables, _, _) in enumerate(partitions) if ("remittances" in tables) == ("remittances" in kind)
+            i
+            for i, (tables, _, _) in enumerate(partitions)
+            if next((t for t in kinds if t in tables), "claims") == table
         ]
+        if not members:
+            continue
         makers = {suite: _published_frame(name, schema) for name, (suite, schema) in kind.items()}
         makers["published_text"] = lambda partition: frames.published_text(partition[0])
         makers["published_tokens"] = lambda partition: frames.published_tokens(partition[0])

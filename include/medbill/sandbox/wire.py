@@ -11,6 +11,7 @@ from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
 
+from medbill.sandbox import notes
 from medbill.sandbox.adjudication import Decision, decide
 from medbill.sandbox.draw import Draw
 from medbill.sandbox.practice import PAYERS, PRACTICE_NAME, PRACTICE_TAX_ID, Patient, PracticeData, Visit, money
@@ -79,7 +80,7 @@ def records(data: PracticeData) -> dict[str, list[Record]]:
         ],
         "tasks": [],
         "task_notes": [],
-        "claim_billing_notes": [],
+        "claim_billing_notes": sorted((n for v in data.visits for n in notes.of_claim(v)), key=_id),
     }
 
 
@@ -144,7 +145,7 @@ def _appointment(visit: Visit, status: str) -> Record:
         "is_walk_in": False,
         "last_billed_date": _stamp(visit.billed_date) if visit.billed_date else None,
         "last_edi_date": None,
-        "notes": f"Reminder call made to {patient.first_name} {patient.last_name}.",
+        "notes": notes.of_visit(visit),
         "office": OFFICE,
         "patient": patient.id,
         "payment_profile": "Insurance",
