@@ -30,6 +30,7 @@ KNOWN = [
     ("FACILITY", "Saint Brendan Clinic"),
     ("CITY", "Oconomowoc"),
     ("PHONE", "555 0142 8836"),
+    ("PHONE", "+1 292 515 3805"),
 ]
 
 

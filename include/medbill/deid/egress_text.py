@@ -209,6 +209,7 @@ _HEX = re.compile(
     r"(?:[0-9A-Fa-f]{2}){4,}|[0-9A-Fa-f]{2}(?:[ :.,-]{1,2}(?:0x)?[0-9A-Fa-f]{2}(?![0-9A-Za-z])){3,}", re.ASCII
 )
 _MARKS = re.compile(r"[+/_-]")
+_ALL_HEX = re.compile(r"[0-9A-Fa-f]+")
 _READABLE = re.compile(r"[^\x00-\x08\x0e-\x1f\x7f-\x9f\ufffd]{4,}")
 #: Decoding what is none of it gives four characters that can be read now and then, but seldom of one sort.
 _FOUR = re.compile(rb"[A-Za-z]{4}|\d{4}|(?:[0-9A-Za-z][ -]?){6}")
@@ -240,8 +241,10 @@ def _children(text: str) -> Iterator[str]:
             found += _from_base64(run)
     for run in dict.fromkeys(_HEX.findall(text)):
         digits = re.sub(r"0x|[^0-9A-Fa-f]", "", run)
-        for shift in (0, 1):
-            found += _readable(bytes.fromhex(digits[shift : shift + (len(digits) - shift) // 2 * 2]))
+        readings = [bytes.fromhex(digits[shift : shift + (len(digits) - shift) // 2 * 2]) for shift in (0, 1, 2)]
+        if len(digits) >= _BLOB and len(set(digits)) > 8 and all(map(_binary, readings)):
+            raise TooComplex
+        found += [text for data in readings for text in _readable(data)]
     if found:
         yield BARRIER.join(dict.fromkeys(found))
 
@@ -309,7 +312,7 @@ def _from_base64(run: str) -> list[str]:
     found = _readable(whole)
     if len(found) == 1 and len(found[0]) >= len(characters) * 3 // 4 - 3:
         return found
-    if len(characters) >= _BLOB and len(set(characters)) > 8 and _binary(whole):
+    if len(characters) >= _BLOB and len(set(characters)) > 8 and _binary(whole) and not _ALL_HEX.fullmatch(characters):
         raise TooComplex
     for shift in (1, 2, 3):  # glued to what stands before it
         found += _readable(_base64(characters[shift:]))

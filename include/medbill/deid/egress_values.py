@@ -79,6 +79,8 @@ def _number(kind: str, value: str, joined: str) -> Iterator[tuple[str, int]]:
         return
     elif len(joined) >= 6 or (len(joined) == 5 and sum(map(str.isalpha, joined)) >= 2):
         yield joined, STRONG | figures
+        if kind in ("PHONE", "FAX") and figures and len(joined) == 11 and joined[0] == "1":
+            yield joined[1:], STRONG | figures
 
 
 def _word(kind: str, word: str) -> Iterator[tuple[str, int]]:
@@ -254,7 +256,8 @@ def _whole(reading: Reading, hit: Hit) -> bool:
         if links.count(BROKEN) == 1 and LOOSE not in links:
             return True
         sizes = [reading.ends[n] - reading.starts[n] for n in range(first, last + 1)]
-        return sum(sizes) >= 9 and min(sizes) >= 2
+        # a country code may be one figure; columns of a table must not pass for an id
+        return sum(sizes) >= 9 and min(sizes[1:]) >= 2 and (sizes[0] >= 2 or sum(sizes) >= 11)
     if bits & SINGLE:  # one word, found in several pieces
         if all(reading.places[n][1] == reading.places[n + 1][0] for n in range(first, last)):
             return True
