@@ -383,3 +383,46 @@ def query(seed: int) -> dict[str, Any]:
 
 def queries(count: int, seed: int = 0) -> list[dict[str, Any]]:
     return [query(seed + n) for n in range(count)]
+
+
+#: Notes in which a second patient ({2...}) is named as well; the rest of a template is about the first.
+TWO_PATIENTS = (
+    "Pt {name}, MRN {mrn}, called about {cpt}. Also pt {2name}, MRN {2mrn}, wants a copy of the bill.",
+    "Patient: {name}\nDOB: {dob}\nSeen {date} at {fac}.\nPatient: {2name}\nDOB: {2dob}\nSeen {date}.",
+    "Spoke with the plan about patient {name} (DOB {dob}) and patient {2name} (DOB {2dob}). Both claims denied {cpt}.",
+    "{name}, DOB {dob}, MRN {mrn}: {drug} refilled {date}. {2name}, DOB {2dob}, MRN {2mrn}: no show.",
+    "Fax of {date} holds records of {name} (MRN {mrn}) and of {2name} (MRN {2mrn}). Member ID {member}.",
+    "Re: {name}, acct {acct}. Payment was posted to the account of patient {2name} by mistake, see DOS {date}.",
+    "Wrong chart? Note says patient {name}, {age}{sex}, but the label says patient name: {2name}.",
+    "Patient {name}, SSN {ssn}, seen {date} by {dr}. Patient {2name}, SSN {2ssn}, seen right after. {dz}.",
+    "Pt name {name} MRN {mrn} {dz}. Next: pt name {2name} MRN {2mrn} {drug}.",
+    "Twins? {name} born {dob} and {2name}: patient {2name}, MRN {2mrn}; patient {name}, MRN {mrn}.",
+    "{dz} in {name} ({age}{sex}), MRN {mrn}; the referral of {dr} is for {2name} ({age}{sex}), MRN {2mrn}.",
+    "Called {phone} re {name}. Same call re {2name}, claim for {date} at {fac}.",
+)
+
+
+def _full_name(r: random.Random, c: dict[str, Any]) -> str:
+    first, last = c["first"], c["last"]
+    return r.choice((f"{first} {last}", f"{last}, {first}", f"{first} {r.choice('ABK')}. {last}"))
+
+
+def two_patients(seed: int) -> dict[str, Any]:
+    """A note of two patients, with the first one's record: {"id", "text", "record"}."""
+    r = random.Random(seed)
+    half = int(seed >= HELD_BACK)
+    both: list[dict[str, Any]] = []
+    for _ in range(2):
+        context: dict[str, Any] = {"half": half}
+        context |= {"first": _one(r, context, _FIRST), "last": _one(r, context, _LAST)}
+        both.append(context)
+    template = r.choice(TWO_PATIENTS[half::2])
+    text = ""
+    for part in template.replace("{", "\x01").replace("}", "\x02\x01").split("\x01"):
+        if not part.endswith("\x02"):
+            text += part
+            continue
+        slot, context = part[:-1], both[part.startswith("2")]
+        slot = slot.removeprefix("2")
+        text += _full_name(r, context) if slot == "name" else _SLOTS[slot][1](r, context)
+    return {"id": f"two-{seed}", "text": text, "record": {"first_name": both[0]["first"], "last_name": both[0]["last"]}}

@@ -1,12 +1,15 @@
-"""`medbill deid run` and `medbill deid explain`: free text in JSON Lines, de-identified."""
+"""`medbill deid run`, `explain` and `reveal`: free text in JSON Lines, de-identified and back."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import sys
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -72,9 +75,24 @@ def _record(row: dict[str, Any], records: dict[str, dict[str, Any]]) -> dict[str
 
 
 @contextmanager
-def _vault(practice: str | None, source: Path) -> Iterator[Any]:
-    """The practice's vault, open while a ledger row says that this file is being read into it."""
-    from medbill.audit.ledger import Event, Ledger, RunContext
+def _vault(practice: str | None, source: Path) -> Iterator[tuple[Any, Any]]:
+    """The practice's vault and the way back, open while a ledger row says that this file is being read into it."""
+    from medbill.audit.ledger import Event
+
+    chosen, vault, ledger, door = _door(practice, None)
+    with source.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    event = Event(
+        action="create", kind="deid.run", purpose="operations", practice=chosen, resource="file", source_hash=digest
+    )
+    with ledger.touch(event):
+        yield vault, door
+
+
+def _door(practice: str | None, actor: str | None) -> tuple[str, Any, Any, Any]:
+    """Id of the practice, its vault, the ledger and the re-identification, on behalf of a person where one is named."""
+    from medbill.audit.ledger import Ledger, RunContext
+    from medbill.deid.reidentify import Reidentifier, load
     from medbill.deid.vault import Vault
     from medbill.settings import Settings
     from medbill.store import db
@@ -83,13 +101,11 @@ def _vault(practice: str | None, source: Path) -> Iterator[Any]:
     settings = Settings.from_env()
     chosen = settings.practice(practice) if practice else settings.practices()[0]
     engine = db.engine(settings.database_url)
-    with source.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    event = Event(
-        action="create", kind="deid.run", purpose="operations", practice=chosen.id, resource="file", source_hash=digest
-    )
-    with Ledger(engine, RunContext.from_env()).touch(event):
-        yield Vault(engine, LocalKeyring(settings.keyring), chosen.id)
+    context = RunContext.from_env()
+    ledger = Ledger(engine, replace(context, on_behalf_of=actor) if actor else context)
+    vault = Vault(engine, LocalKeyring(settings.keyring), chosen.id)
+    purposes = load(settings.policies / "reidentification.yml")
+    return chosen.id, vault, ledger, Reidentifier(engine, vault, ledger, chosen.id, purposes)
 
 
 def _fail(error: MedbillError) -> typer.Exit:
@@ -111,21 +127,32 @@ def run(
     no_vault: Annotated[
         bool, typer.Option("--no-vault", help="Random tokens of this run only; nothing can be revealed.")
     ] = False,
+    purpose: Annotated[
+        str, typer.Option("--purpose", help="What the tokens may be revealed for later; see reidentification.yml.")
+    ] = "review",
+    allow_several_patients: Annotated[
+        bool, typer.Option("--allow-several-patients", help="Publish notes that name more than one patient too.")
+    ] = False,
 ) -> None:
     """De-identify every text; offsets of the spans refer to the text as given.
 
-    A text that cannot be searched in time is left out of the output and counted; the exit code is then 3.
+    A text that cannot be searched in time, or that names more than one patient, is left out of the output and counted; the
+    exit code is then 3. The ids of the latter are written to standard error, for a person to look at. With a vault the
+    summary names the run its tokens were issued to, which `medbill deid reveal` asks for.
     """
+    from medbill.deid.reidentify import tokens_in
     from medbill.deid.text.engine import Engine, RunTokens
     from medbill.deid.text.errors import TextTooHard
+    from medbill.deid.text.patients import more_than_one
 
-    refused = done = found = 0
+    refused = held = done = found = 0
+    issued_to = None if no_vault else f"deid-{uuid.uuid4()}"
     partial = out.with_name(out.name + ".partial")
     try:
         known = _records(records)
         engine = Engine(model)
         with (
-            nullcontext(RunTokens()) if no_vault else _vault(practice, source) as tokens,
+            nullcontext((RunTokens(), None)) if no_vault else _vault(practice, source) as (tokens, door),
             partial.open("w", encoding="utf-8") as sink,
         ):
             for batch in _batches(_rows(source)):
@@ -139,17 +166,26 @@ def run(
                             pairs.append((row, engine.deidentify([row["text"]], [_record(row, known)], tokens)[0]))
                         except TextTooHard:
                             refused += 1
+                written: list[str] = []
                 for row, result in pairs:
+                    if not allow_several_patients and more_than_one(row["text"], result.spans, _record(row, known)):
+                        typer.echo(f"held, names more than one patient: {row['id']}", err=True)
+                        held += 1
+                        continue
                     spans = [{"start": s.start, "end": s.end, "type": s.type, "token": s.token} for s in result.spans]
                     sink.write(json.dumps({"id": row["id"], "text": result.text, "spans": spans}) + "\n")
+                    written += tokens_in(result.text)
                     done += 1
                     found += len(spans)
+                if door is not None and written:
+                    door.issue(issued_to, purpose, written)
         partial.replace(out)
     except MedbillError as error:
         partial.unlink(missing_ok=True)
         raise _fail(error) from error
-    typer.echo(json.dumps({"documents": done, "identifiers": found, "refused": refused}))
-    if refused:
+    summary: dict[str, Any] = {"documents": done, "identifiers": found, "refused": refused, "held": held}
+    typer.echo(json.dumps(summary | ({"run": issued_to, "purpose": purpose} if issued_to else {})))
+    if refused or held:
         raise typer.Exit(3)
 
 
@@ -180,6 +216,43 @@ def explain(
                     typer.echo(json.dumps(line))
     except MedbillError as error:
         raise _fail(error) from error
+
+
+@app.command()
+def reveal(
+    source: Annotated[Path, typer.Argument(help='JSON Lines: {"id", "text"}.', exists=True, dir_okay=False)],
+    out: Annotated[Path, typer.Option("--out", help="The same lines in clear; only you may read the file.")],
+    purpose: Annotated[str, typer.Option("--purpose", help="What for; see reidentification.yml.")],
+    issued_to: Annotated[str, typer.Option("--run", help="The run the tokens were issued to.")],
+    actor: Annotated[
+        str,
+        typer.Option(
+            "--actor", help="For whom: a person's name.", default_factory=lambda: os.environ.get("MEDBILL_ACTOR", "")
+        ),
+    ],
+    practice: Annotated[str | None, typer.Option("--practice", help="Whose vault; the first by default.")] = None,
+) -> None:
+    """Put the values back in the place of tokens, as far as the purpose needs them. Leaves rows in the ledger.
+
+    One token that was altered, or not issued to the run for this purpose, and nothing at all is revealed.
+    """
+    partial = out.with_name(out.name + ".partial")
+    texts = 0
+    try:
+        if not actor.strip():
+            raise BadInput("say for whom: --actor or MEDBILL_ACTOR", code="ACTOR_MISSING")
+        *_, door = _door(practice, actor)
+        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as sink:
+            for batch in _batches(_rows(source)):
+                for row, text in zip(batch, door.restore(issued_to, purpose, [r["text"] for r in batch]), strict=True):
+                    sink.write(json.dumps({"id": row["id"], "text": text}) + "\n")
+                    texts += 1
+        partial.replace(out)
+    except MedbillError as error:
+        partial.unlink(missing_ok=True)
+        raise _fail(error) from error
+    typer.echo(json.dumps({"documents": texts}))
 
 
 if __name__ == "__main__":

@@ -319,10 +319,10 @@ def _labelled(note: Note) -> list[Span]:
             match = _STRONG.match(text, max(0, m.start() - _REACH), m.start(), timeout=TIME_LIMIT)
             if match is not None:
                 found.append(spot(m, 0, match.lastgroup or "REFERENCE", 0.8, "labelled_id"))
-    for m in (_GLUED.match(text, a, timeout=TIME_LIMIT) for a, _ in note.tokens if text[a].isalpha()):
-        if m is None:
-            continue
-        found.append(spot(m, 2, _GLUED_TYPES.get(m[1].upper(), "CLAIM"), 0.9, "labelled_id"))
+    for begin, _ in note.tokens:
+        glued = _GLUED.match(text, begin, timeout=TIME_LIMIT) if text[begin].isalpha() else None
+        if glued is not None:
+            found.append(spot(glued, 2, _GLUED_TYPES.get(glued[1].upper(), "CLAIM"), 0.9, "labelled_id"))
     return found
 
 

@@ -187,7 +187,8 @@ def find(note: Note) -> list[Span]:
                 add(Span(start, match.end(1), "PERSON", 0.9, "credentialled_name"))
     if ":" in text or "=" in text:
         for match in near(_LABELLED, _NAME_LABEL, text, 30, 60):
-            span = _labelled_value(text, match.start(1), match[1])
+            named = "name" in text[match.start() : match.start(1)].lower()
+            span = _labelled_value(text, match.start(1), match[1], named)
             if span:
                 add(span)
     for n, run in enumerate(runs):
@@ -237,7 +238,9 @@ _PARTICLED = regex.compile(
 )
 
 
-_PARTICLE_AT = re.compile(r"\b(?:[Dd](?:el?|a|i|os?|u)|[Vv][ao]n|VAN|VON|DE|DA|DI|DEL|DU|[Ee]l|[Aa]l|[Bb]int?|[Ii]bn|[Aa]bu|[Ll][ea]|LE|LA|[Tt]e[rn]|St)\b\.? ?\s")
+_PARTICLE_AT = re.compile(
+    r"\b(?:[Dd](?:el?|a|i|os?|u)|[Vv][ao]n|VAN|VON|DE|DA|DI|DEL|DU|[Ee]l|[Aa]l|[Bb]int?|[Ii]bn|[Aa]bu|[Ll][ea]|LE|LA|[Tt]e[rn]|St)\b\.? ?\s"
+)
 
 
 def _particled(note: Note, found: list[Span]) -> None:
@@ -503,15 +506,15 @@ def _possessive(text: str, start: int, end: int) -> int:
     return end - 2 if text[start:end].endswith(("'s", "'S")) else end
 
 
-def _labelled_value(text: str, start: int, value: str) -> Span | None:
-    """The name after "Patient:" and the like: words until one that is surely none."""
+def _labelled_value(text: str, start: int, value: str, named: bool) -> Span | None:
+    """The name after "Patient:" and the like: words until one that is surely none. named: the label says "name"."""
     end = start
     for match in re.finditer(r"[^\W\d_][\w'-]*\.?", value):
         word = match[0].rstrip(".")
         f = flags(word)
         if len(word) > 1 and f & (STOP | DRUG | MEDICAL | PAYER) and not (f & (FIRST | LAST) and word[0].isupper()):
             break
-        if len(word) > 1 and f & WORD and not f & (FIRST | LAST):
+        if len(word) > 1 and f & WORD and not f & (FIRST | LAST) and not (named and word.istitle()):
             break
         if len(word) > 1 and word.islower() and not f & (FIRST | LAST):
             break

@@ -325,9 +325,8 @@ def _addresses(note: Note, found: list[Span]) -> None:
         for match in finditer(_BOX, text):
             found.append(spot(match, 0, "ADDRESS", 0.9, "po_box"))
     for match in _ZIP_NUMBER.finditer(text):
-        if _STATE_BEFORE.search(text, max(0, match.start() - 24), match.start()):
-            found.append(spot(match, 0, "ZIP", 0.9, "zip"))
-        elif _NINE.fullmatch(match[0]) and not note.protected(*match.span()):
+        after_state = _STATE_BEFORE.search(text, max(0, match.start() - 24), match.start())
+        if after_state or (_NINE.fullmatch(match[0]) and not note.protected(*match.span())):
             found.append(spot(match, 0, "ZIP", 0.9, "zip"))
     if note.has({"zip", "zipcode", "zips"}):
         for match in finditer(_ZIP, text):

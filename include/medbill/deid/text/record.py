@@ -83,7 +83,8 @@ nicholas nick|pamela pam|patricia pat patty tricia|patrick pat|peter pete|philip
 robert bob bobby rob robbie bert|ronald ron ronnie|samantha sam|samuel sam sammy|sandra sandy|stephanie steph|stephen steve|steven steve|
 susan sue susie|theodore ted teddy theo|theresa terry tess|thomas tom tommy|timothy tim|valerie val|victoria vicky|vincent vince|
 virginia ginny|walter walt|william bill billy will willy liam|zachary zach""".replace("\n", "")
-_NICK: dict[str, tuple[str, ...]] = {
+#: A first name and its short forms.
+NICKNAMES: dict[str, tuple[str, ...]] = {
     group.split()[0]: tuple(group.split()[1:]) for group in _NICKNAMES.split("|") if group.split()
 }
 _TITLE = word_set("""
@@ -150,7 +151,8 @@ def _flat(record: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, st
             yield name, value.isoformat() if isinstance(value, (date, datetime)) else str(value)
 
 
-def _date_of(value: str) -> date | None:
+def date_of(value: str) -> date | None:
+    """A full date in one of the usual forms, else None."""
     value = value.strip()
     for form in (
         "%Y-%m-%d",
@@ -162,6 +164,10 @@ def _date_of(value: str) -> date | None:
         "%B %d, %Y",
         "%b %d, %Y",
         "%d %B %Y",
+        "%d %b %Y",
+        "%B %d %Y",
+        "%b %d %Y",
+        "%d %b %y",
         "%m.%d.%Y",
     ):
         try:
@@ -222,7 +228,7 @@ class Record:
         if kind == "AGE":
             return
         if kind == "DATE":
-            day = _date_of(value)
+            day = date_of(value)
             if day is not None:
                 for form in _date_forms(day):
                     self._put(form, kind)
@@ -280,7 +286,7 @@ class Record:
         for word in words:
             if len(word) >= 2:
                 self.names.setdefault(word, "PERSON")
-                for nick in _NICK.get(word, ()):
+                for nick in NICKNAMES.get(word, ()):
                     self.names.setdefault(nick, "PERSON")
         if len(words) >= 2:
             self._put("".join(words), "PERSON")
@@ -318,7 +324,7 @@ class Record:
                 elif (len(low) <= 3 and not capital and not beside) or (f & EPONYM and _eponym_use(text, match.end())):
                     hit = False
             elif long and len(low) >= 4 and not flags(low) & (WORD | STOP | DRUG | MEDICAL):
-                hit = any(_near(low, name) for name in long) and not (flags(low) & (FIRST | LAST) and len(low) < 6)
+                hit = any(nearly(low, name) for name in long) and not (flags(low) & (FIRST | LAST) and len(low) < 6)
             if hit:
                 start = match.start()
                 if previous is not None and re.fullmatch(r"\s?,?\s?(?:[A-Z]\.?\s)?", text[previous.end : start]):
@@ -363,7 +369,7 @@ def _opens(text: str, start: int) -> bool:
     return start == 0 or not before or before[-1] in ".!?\n"
 
 
-def _near(a: str, b: str) -> bool:
+def nearly(a: str, b: str) -> bool:
     """Whether one edit (change, drop, add, exchange of neighbours) or one OCR confusion makes a of b."""
     if abs(len(a) - len(b)) > 1:
         return a.replace("rn", "m").replace("vv", "w") == b.replace("rn", "m").replace("vv", "w")
