@@ -5,6 +5,9 @@
 Each engine runs in a process of its own on the same texts, one warm-up batch first: documents per second of processor
 time and of wall time, peak resident memory, recall and precision. Without --data (a folder with asq_phi_dev.jsonl and
 claim_notes_dev.jsonl) the notes come from tests/deidtext_notes.py.
+
+    python benchmarks/deid.py --by-type GOLD.jsonl     recall for each type of identifier of {"text", "gold", "record"} lines
+    python benchmarks/deid.py --memory 2000            resident memory after each of two passes over so many notes
 """
 
 from __future__ import annotations
@@ -88,6 +91,29 @@ def _measure(which: str, model: str, data: Path | None, notes: int) -> dict[str,
     return out
 
 
+def _by_type(gold: Path) -> None:
+    import deidtext_score
+
+    rows = [json.loads(line) for line in gold.read_text(encoding="utf-8").splitlines()]
+    score = deidtext_score.score(rows, _ours(None)(rows))
+    print("| identifier | spans | full | tolerant |\n|---|---|---|---|")
+    for kind, (count, full, tolerant) in score["by_type"].items():
+        print(f"| {kind} | {count} | {full} | {tolerant} |")
+    for name in ("spans", "recall_full", "recall_tolerant", "precision", "hard_negatives_touched"):
+        print(f"{name}: {score[name]}")
+
+
+def _memory(notes: int) -> None:
+    import deidtext_notes
+
+    run = _ours(None)
+    for number in (1, 2):
+        for start in range(0, notes, 200):
+            run(deidtext_notes.notes(min(200, notes - start), seed=90_000 + start))
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        print(f"pass {number}: {pages * resource.getpagesize() / 2**20:.1f} MB resident")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path)
@@ -95,7 +121,12 @@ def main() -> None:
     parser.add_argument("--notes", type=int, default=150)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--engine", help=argparse.SUPPRESS)
+    parser.add_argument("--by-type", type=Path, metavar="GOLD.jsonl")
+    parser.add_argument("--memory", type=int, metavar="NOTES")
     args = parser.parse_args()
+    if args.by_type or args.memory:
+        _by_type(args.by_type) if args.by_type else _memory(args.memory)
+        return
     if args.engine:
         print(json.dumps(_measure(args.engine, args.model, args.data, args.notes)))
         return

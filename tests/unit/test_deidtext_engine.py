@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import json
+import time
+import tracemalloc
 from itertools import pairwise
 from pathlib import Path
 
@@ -128,3 +132,65 @@ def test_command_line_says_which_line_is_wrong(tmp_path: Path) -> None:
     source.write_text('{"id": 1}\n')
     result = CliRunner().invoke(app, ["run", str(source), "--out", str(tmp_path / "o"), "--no-vault"])
     assert result.exit_code == 2 and "line 1" in result.output and not (tmp_path / "o").exists()
+
+
+def test_names_that_are_common_words_or_drugs() -> None:
+    text = "Spoke with Will Baker. Will the claim be paid? May Chen asked if she may pay; pt takes Will to school."
+    assert {"Will Baker", "May Chen"} <= set(values(text))
+    assert "Will the" in ENGINE.deidentify([text])[0].text and "she may pay" in ENGINE.deidentify([text])[0].text
+    record = {"first_name": "Allegra", "last_name": "Moreno"}
+    text = "Patient Allegra Moreno takes Losartan 50 mg daily. Mr. Lopressor is no patient."
+    result = ENGINE.deidentify([text], [record])[0]
+    assert "Allegra" not in result.text and "Losartan 50 mg" in result.text
+
+
+def test_right_to_left_text_and_invisible_marks_around_identifiers() -> None:
+    text = (
+        "\u05e9\u05dc\u05d5\u05dd \u202bDr. Anna\u200f Novak\u202c MRN\u200b: 8301\u200b6613 \u0645\u0631\u064a\u0636"
+    )
+    result = ENGINE.deidentify([text])[0]
+    assert "Novak" not in result.text and "6613" not in result.text and "\u05e9\u05dc\u05d5\u05dd" in result.text
+
+
+def test_binary_junk_around_identifiers() -> None:
+    junk = bytes(range(256)).decode("latin-1")
+    result = ENGINE.deidentify([f"{junk} SSN 219-09-9999 {junk} Dr. Anna Novak {junk}"])[0]
+    assert "219-09-9999" not in result.text and "Novak" not in result.text
+
+
+def test_time_grows_with_the_length_of_a_text_and_not_faster() -> None:
+    line = "Patient John Smith, MRN 83016613, seen 04/12/2023 at Mercy Hospital; CPT 99213 denied CO-45, call 857-555-9754.\n"
+    took = []
+    for size in (400, 1600):
+        text = line * size
+        began = time.process_time()
+        spans = ENGINE.analyze([text])[0]
+        took.append(time.process_time() - began)
+        assert len(spans) >= 4 * size
+    assert took[1] < 8 * took[0], took
+
+
+@pytest.mark.parametrize(
+    "text", ["1-" * 60_000, "a@" * 60_000, "A. " * 40_000, "http://" * 20_000, "(" * 100_000, "Mc" * 60_000]
+)
+def test_hostile_repetition_ends_or_is_refused(text: str) -> None:
+    began = time.process_time()
+    with contextlib.suppress(TextTooHard):
+        ENGINE.analyze([text])
+    assert time.process_time() - began < 60
+
+
+def test_memory_does_not_grow_from_one_pass_to_the_next() -> None:
+    rows = [
+        f"Patient John Smith, MRN {83016613 + n}, seen 04/12/2023 at Mercy Hospital by Dr. Novak." for n in range(250)
+    ]
+    ENGINE.analyze(rows)
+    tracemalloc.start()
+    ENGINE.analyze(rows)
+    gc.collect()
+    first = tracemalloc.get_traced_memory()[0]
+    ENGINE.analyze(rows)
+    gc.collect()
+    second = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert second - first < 200_000

@@ -569,7 +569,8 @@ def _name_at(text: str, run: list[Word], i: int) -> int:
         nxt = run[i + 1]
         if _initial(nxt) and nxt.dotted:  # "May T.", "Will M. Sokolov"
             return i + 3 if i + 2 < n and _sure_surname(text, run[i + 2]) else i + 2
-        strong_next = nxt.flags == 0 and not nxt.upper and len(nxt.text) > 4
+        capital = not word.first and not nxt.upper and bool(nxt.flags & LAST) and not nxt.flags & _OTHER
+        strong_next = capital or (nxt.flags == 0 and not nxt.upper and len(nxt.text) > 4)
     first = bool(f & FIRST) and (not f & STOP or (strong_next and verb))
     if f == 0 and not word.upper and len(word.text) > 3 and i + 1 < n and _initial(run[i + 1]) and run[i + 1].dotted:
         return i + 3 if i + 2 < n and _sure_surname(text, run[i + 2]) else i + 2
