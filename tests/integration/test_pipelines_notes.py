@@ -11,16 +11,19 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 import sqlalchemy as sa
+from typer.testing import CliRunner
 
 from medbill.audit.ledger import RunContext
+from medbill.audit.verify import verify
 from medbill.deid import vault as vaults
 from medbill.deid.reidentify import tokens_in
 from medbill.deid.text.engine import Engine
 from medbill.deid.text.errors import TextTooHard
-from medbill.errors import QualityGateClosed, StoreUnavailable, TamperedData
+from medbill.errors import BadInput, QualityGateClosed, StoreUnavailable, TamperedData, TokenRefused
 from medbill.model.claims import NOTES
-from medbill.pipelines import deidentify, extract, notes
+from medbill.pipelines import deidentify, extract, notes, shred
 from medbill.pipelines.context import Context, Partition
+from medbill.pipelines.vault_cli import app
 from medbill.platforms.base import Extraction
 from medbill.sandbox import notes as written
 from medbill.sandbox import practice
@@ -156,6 +159,23 @@ def test_again_changes_nothing_and_a_changed_note_changes_its_day_alone(world: W
     assert "Corrected: 99214 not 99213." in {row["text"] for row in world.published()}
 
 
+def test_a_note_on_two_patients_waits_and_comes_through_once_it_is_mended(world: World) -> None:
+    two = (
+        "Payment for John Ashgrove (DOB 02/03/1961, member ID QXA119274) was posted to patient Mary Wexcombe, "
+        "DOB 04/17/1958, member ID ZQX77131, by mistake."
+    )
+    day = world.one_note(two)
+    world.publish()
+    (row,) = world.rows(quarantine)
+    assert (row["reason_code"], row["level"], row["day"]) == ("SEVERAL_PATIENTS", "note", day.day)
+    assert "Ashgrove" not in str(row) and vaults.is_token(row["record_key"])
+    assert deidentify.read(world.ctx, day)["notes"].num_rows == 0
+    world.one_note("Payment posted to the right account.")
+    world.publish()
+    assert world.rows(quarantine) == []
+    assert deidentify.read(world.ctx, day)["notes"]["text"].to_pylist() == ["Payment posted to the right account."]
+
+
 def test_one_note_that_is_too_hard_stops_itself_alone(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     hard = world.notes["text"][3].as_py()
     real = Engine.analyze
@@ -222,3 +242,66 @@ def test_one_altered_landed_object_stops_its_own_partition_alone(world: World) -
         world.publish()
     done = {r["day"] for r in world.rows(partitions, partitions.c.object == "notes") if r["published_uri"]}
     assert done == set(landed[2:])
+
+
+def test_a_shredded_patient_is_gone_from_the_vault_and_nobody_else_is(world: World) -> None:
+    world.land()
+    pending = deidentify.pending(world.ctx)
+    deidentify.publish(world.ctx, pending)
+    per_patient: dict[str, set[str]] = {}
+    for day in [p for p in pending if p.object == "claims"]:
+        for row in deidentify.read(world.ctx, day)["claims"].to_pylist():
+            per_patient.setdefault(row["patient_token"], set()).add(row["claim_token"])
+    patient, claims = next(iter(per_patient.items()))
+    vault = world.ctx.vault(PRACTICE)
+    own = shred.tokens_of(world.ctx, PRACTICE, patient)
+    before = vault.reveal(own)
+    assert {patient, *claims} <= set(own)
+    assert shred.shred(world.ctx, PRACTICE, patient) == len(own)
+    for token in own:
+        with pytest.raises(TokenRefused) as refused:
+            vault.reveal([token])
+        assert refused.value.code == "TOKEN_SHREDDED"
+    everybody = {t for p in pending for table in deidentify.read(world.ctx, p).values() for t in shred._tokens(table)}
+    rest = vault.reveal(sorted(everybody - set(own)))
+    assert len(rest) > len(own) and not set(rest.values()) & set(before.values())
+    # the same patient comes again: known under new tokens, not under the dead ones
+    (known,) = vault.tokenize("PATIENT", pa.array([before[patient]])).to_pylist()
+    assert known != patient
+    for wrong, code in (
+        (next(iter(claims)), "NOT_A_PATIENT_TOKEN"),
+        ("P", "NOT_A_PATIENT_TOKEN"),
+        (known, "PATIENT_UNKNOWN"),
+    ):
+        with pytest.raises(BadInput) as error:
+            shred.shred(world.ctx, PRACTICE, wrong)
+        assert error.value.code == code
+    assert verify(world.ctx.db).problems == []
+
+
+def test_the_vault_command_rotates_and_shreds(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.land()
+    deidentify.publish(world.ctx, deidentify.pending(world.ctx))
+    monkeypatch.setenv("MEDBILL_DATABASE_URL", world.ctx.settings.database_url)
+    monkeypatch.setenv("MEDBILL_HOME", str(world.ctx.settings.home))
+    monkeypatch.delenv("MEDBILL_ACTOR", raising=False)
+    texts = [row["text"] for row in world.published()]
+    turned = CliRunner().invoke(app, ["rotate", "--practice", PRACTICE, "--actor", "R. Ames"])
+    assert turned.exit_code == 0 and re.fullmatch(r"[1-9]\d* values under new keys\n", turned.output), turned.output
+    tokens = sorted({token for text in texts for token in tokens_in(text)})
+    assert len(Context.open(world.ctx.settings).vault(PRACTICE).reveal(tokens)) == len(tokens)
+    day = next(p for p in [Partition(PRACTICE, "claims", r["day"]) for r in world.rows(partitions)])
+    patient = deidentify.read(world.ctx, day)["claims"]["patient_token"][0].as_py()
+    command = ["shred", patient, "--practice", PRACTICE, "--actor", "R. Ames"]
+    stopped = CliRunner().invoke(app, command, input="n\n")
+    assert stopped.exit_code != 0 and world.ctx.vault(PRACTICE).reveal([patient])
+    done = CliRunner().invoke(app, [*command, "--yes"])
+    assert done.exit_code == 0 and "values shredded" in done.output
+    assert CliRunner().invoke(app, command[:-2]).exit_code != 0  # for nobody
+    with world.ctx.db.connect() as connection:
+        rows = connection.execute(
+            sa.text(
+                "SELECT kind, outcome, on_behalf_of FROM audit.rows WHERE kind LIKE 'vault.%' AND outcome <> 'intent'"
+            )
+        ).all()
+    assert {tuple(r) for r in rows} == {("vault.rotate", "success", "R. Ames"), ("vault.shred", "success", "R. Ames")}

@@ -6,7 +6,7 @@ import traceback
 
 import pytest
 
-from medbill.errors import StoreUnavailable
+from medbill.errors import KeyUnavailable, LedgerUnavailable, MedbillError, StoreUnavailable, TamperedData
 from medbill.pipelines import tasks
 
 
@@ -45,3 +45,31 @@ def test_the_place_is_named() -> None:
 
 def test_a_result_passes() -> None:
     assert tasks.without_values(lambda n: n + 1)(1) == 2
+
+
+def test_a_partition_that_fails_stops_itself_and_is_told_at_the_end() -> None:
+    seen = []
+
+    def step(_: object, partition: str) -> dict[str, str] | None:
+        seen.append(partition)
+        if partition == "bad":
+            raise TamperedData("altered")
+        return {"day": partition}
+
+    with pytest.raises(TamperedData):
+        tasks._each(step, None, ["a", "bad", "b"])
+    assert seen == ["a", "bad", "b"]
+    assert tasks._each(step, None, ["a", "b"]) == {"partitions": 2, "days": ["a", "b"]}
+
+
+@pytest.mark.parametrize("error", [StoreUnavailable("down"), LedgerUnavailable("down"), KeyUnavailable("gone")])
+def test_without_database_ledger_or_keys_nothing_further_is_tried(error: MedbillError) -> None:
+    seen = []
+
+    def step(_: object, partition: str) -> None:
+        seen.append(partition)
+        raise error
+
+    with pytest.raises(type(error)):
+        tasks._each(step, None, ["a", "b"])
+    assert seen == ["a"]

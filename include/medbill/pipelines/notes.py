@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from medbill.deid.text.errors import TextTooHard
+from medbill.deid.text.patients import more_than_one
 
 if TYPE_CHECKING:
     from medbill.deid.egress import Guard
@@ -104,7 +105,14 @@ def _batch(rows: list[dict[str, Any]], vault: Vault, engine: Engine) -> list[tup
         if len(rows) == 1:
             return [(None, "NOTE_TOO_HARD", [])]
         return [one for row in rows for one in _batch([row], vault, engine)]
-    return [(done.text, None, [span.type for span in done.spans]) for done in made]
+    return [
+        (
+            done.text,
+            "SEVERAL_PATIENTS" if more_than_one(row["text"], done.spans, _record(row)) else None,
+            [span.type for span in done.spans],
+        )
+        for row, done in zip(rows, made, strict=True)
+    ]
 
 
 def _record(row: Mapping[str, Any]) -> dict[str, Any]:

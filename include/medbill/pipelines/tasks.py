@@ -9,7 +9,7 @@ from functools import wraps
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
-from medbill.errors import MedbillError
+from medbill.errors import KeyUnavailable, MedbillError, StoreUnavailable
 from medbill.settings import Settings
 
 P = ParamSpec("P")
@@ -97,6 +97,7 @@ def receive(practice: str) -> dict[str, Any]:
         "quarantined": received.quarantined,
         "held": received.held,
         "refused": received.refused,
+        "unfinished": received.unfinished,
         "days": [p.day.isoformat() for p in landed],
         "waiting": len(deidentify.pending(ctx)),
     }
@@ -169,7 +170,21 @@ def _partitions(which: dict[str, Any], waiting: list[Any]) -> list[Any]:
 
 
 def _each(step: Any, ctx: Any, partitions: list[Any]) -> dict[str, Any]:
-    done = [counts for partition in partitions if (counts := step(ctx, partition)) is not None]
+    """All partitions, each on its own: one that fails is raised when the others are done. Where database, ledger or keys
+    are gone there is no use in going on."""
+    done, failed = [], []
+    for partition in partitions:
+        try:
+            counts = step(ctx, partition)
+        except (StoreUnavailable, KeyUnavailable):
+            raise
+        except Exception as error:
+            failed.append(error)
+            continue
+        if counts is not None:
+            done.append(counts)
+    if failed:
+        raise failed[0]
     return {"partitions": len(done), "days": [d["day"] for d in done]}
 
 
