@@ -54,6 +54,9 @@ class Listed:
         self._forms = Forms()
         self._forms.add((kind, forms(kind, value)) for kind, value in values)
 
+    def refresh(self) -> None:
+        """All of it is known from the start."""
+
     def current(self) -> Forms:
         return self._forms
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -43,6 +44,8 @@ def test_every_command_of_the_readme_works(stack: Stack, tmp_path: Path) -> None
     files, _ = era.build(practice.generate(seed=23, today=date(2026, 10, 31), claims=12))
     for name, file in zip(("payments.835", "more.835"), (f for f in files if f.data.startswith(b"ISA")), strict=False):
         (tmp_path / name).write_bytes(file.data)
+    note = {"id": "n1", "text": "Called Jane Quillsworth at 617-555-0134 about CPT 99213."}
+    (tmp_path / "notes.jsonl").write_text(json.dumps(note) + "\n")
     prefix = Path(sys.prefix)
     env = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "MEDBILL"))}
     env |= {"MEDBILL_HOME": str(stack.home.path), "PATH": f"{prefix / 'bin'}:{env['PATH']}"}

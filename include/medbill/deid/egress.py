@@ -68,6 +68,8 @@ class Values(Protocol):
 
     def current(self) -> Forms: ...
 
+    def refresh(self) -> None: ...
+
 
 class Recorder(Protocol):
     """What the guard needs of the ledger."""
@@ -93,6 +95,10 @@ class Guard:
     def of(vault: Vault, ledger: Ledger, public: Iterable[str] = (), max_age: float = 5.0) -> Guard:
         """The guard of a vault's practice. max_age: seconds until values new in the vault are known at the latest."""
         return Guard(KnownValues(VaultSource(vault, ledger), max_age), ledger, public)
+
+    def refresh(self) -> None:
+        """Know at once what has just come into the vault, without waiting for max_age."""
+        self._values.refresh()
 
     def check(self, payload: object, *, destination: str, purpose: str) -> None:
         """Return where the payload may go out; raise EgressRefused where not, after a ledger row.

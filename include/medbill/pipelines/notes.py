@@ -78,6 +78,7 @@ def deidentify(landed: pa.Table, vault: Vault, engine: Engine, guard: Guard) -> 
             if reason is not None:
                 reasons[row] = reason
         at = stop
+    guard.refresh()  # the identifiers just found in these notes count too
     for row, text in enumerate(texts):
         if text is not None and row not in reasons and (code := guard.inspect(text).code) is not None:
             reasons[row] = code
