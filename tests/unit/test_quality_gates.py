@@ -152,6 +152,7 @@ OF_TRANSACTION: list[tuple[str, dict[str, Any], str]] = [
     ("remittances", {"payment_amount": None, "balance_difference": None, "balanced": False}, "BAD_AMOUNT"),
     ("remittances", {"payment_date": date(1899, 12, 31)}, "IMPLAUSIBLE_DATE"),
     ("remittances", {"payment_date": date(2199, 1, 1)}, "IMPLAUSIBLE_DATE"),
+    ("remittances", {"payer_name": " Canaryson "}, "NAME_AS_PAYER"),
 ]
 
 
@@ -182,6 +183,8 @@ OF_CLAIM: list[tuple[str, dict[str, Any], str]] = [
     ("adjustments", {"group_code": "ZZ"}, "UNKNOWN_GROUP_CODE"),
     ("adjustments", {"reason_code": None}, "MISSING_REASON_CODE"),
     ("adjustments", {"reason_code": "CALL J SMITH"}, "BAD_CODE"),
+    ("claims", {"crossover_payer_name": "Canaryson, Jo", "patient_first_name": "JO"}, "NAME_AS_PAYER"),
+    ("claims", {"crossover_payer_name": "CANARYSON"}, "NAME_AS_PAYER"),
 ]
 
 
@@ -189,6 +192,14 @@ def test_one_claim_is_refused_and_its_neighbours_pass() -> None:
     for (_, change, reason), refused in zip(OF_CLAIM, _refused(*_changed(OF_CLAIM)), strict=True):
         assert refused[0] == ("claim", 0, 1, reason), change
         assert {r[:3] for r in refused} == {("claim", 0, 1)}, change
+
+
+def test_a_patient_called_like_another_payment_s_payer_or_in_part_of_one_passes() -> None:
+    rows = _rows(transactions=2)
+    rows["remittances"][0]["payer_name"] = "CANARYSON HEALTH PLAN"
+    rows["remittances"][1]["payer_name"] = "HUMANA"
+    rows["claims"][0]["patient_last_name"] = "Humana"
+    assert _refused(rows) == [[]]
 
 
 def test_an_unreadable_provider_adjustment_refuses_its_transaction() -> None:

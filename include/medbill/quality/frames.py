@@ -6,6 +6,8 @@ A column that is missing or has not its declared type is left out: the suite's c
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
@@ -85,9 +87,48 @@ def _codes_shaped(tables: Tables, name: str) -> pa.ChunkedArray:
     return pa.chunked_array([shaped])
 
 
+_WORDS = re.compile(r"[^\W_]+")
+_PEOPLE = tuple((f"{who}_last_name", f"{who}_first_name") for who in ("patient", "insured", "corrected"))
+
+
+def _names_nobody(tables: Tables, name: str, column: str) -> pa.ChunkedArray:
+    """Per row: whether a payer's name, which is published, names no patient: neither last and first name of one person of
+    the partition, nor as a whole a name of a person of its own payment. (A patient may be called as another's payer.)"""
+    table, claims = tables[name], tables["claims"]
+    payers = {text: _spoken(text) for text in pc.unique(table[column]).to_pylist() if text}
+    said = set(payers.values())
+    alone: set[tuple[int, tuple[str, ...]]] = set()
+    pairs: dict[tuple[str, ...], set[tuple[str, ...]]] = {}
+    for last_name, first_name in _PEOPLE:
+        if last_name not in claims.column_names or first_name not in claims.column_names:
+            continue
+        people = claims.select(["remittance_index", last_name, first_name])
+        for person in people.group_by(people.column_names).aggregate([]).to_pylist():
+            last, first = _spoken(person[last_name] or ""), _spoken(person[first_name] or "")
+            for words in (last, first):
+                if words in said:
+                    alone.add((person["remittance_index"], words))
+            if last and first:
+                pairs.setdefault(last, set()).add(first)
+    both = {text for text, words in payers.items() if _holds_both(words, pairs)}
+    rows = zip(table["remittance_index"].to_pylist(), table[column].to_pylist(), strict=True)
+    return pa.chunked_array(
+        [[not text or (text not in both and (r, payers[text]) not in alone) for r, text in rows]], pa.bool_()
+    )
+
+
+def _spoken(text: str) -> tuple[str, ...]:
+    return tuple(_WORDS.findall(unicodedata.normalize("NFKC", text).casefold()))
+
+
+def _holds_both(words: tuple[str, ...], pairs: Mapping[tuple[str, ...], set[tuple[str, ...]]]) -> bool:
+    runs = {words[a:b] for a in range(len(words)) for b in range(a + 1, min(a + 4, len(words) + 1))}
+    return any(pairs[last] & (runs - {last}) for last in runs & pairs.keys())
+
+
 def landing_remittances(tables: Tables) -> pa.Table:
     """One row per transaction; reader_errors: what the reader found wrong with its envelope or structure, or that its file
-    is cut short; codes_shaped: its codes look like codes."""
+    is cut short; codes_shaped: its codes look like codes; payer_is_no_patient: its payer's name is not a patient's."""
     frame = _plain(tables["remittances"], ERA_TABLES["remittances"])
     problems = tables["problems"]
     errors = pc.and_not(pc.equal(problems["severity"], "error"), pc.is_in(problems["code"], value_set=_SEEN_ELSEWHERE))
@@ -101,13 +142,15 @@ def landing_remittances(tables: Tables) -> pa.Table:
     of_file = zip(*(tables["remittances"][c].to_pylist() for c in ("remittance_index", "file_index")), strict=True)
     errors_of = [counts.get(index, 0) + (file in cut_files) for index, file in of_file]
     frame = frame.append_column("codes_shaped", _codes_shaped(tables, "remittances"))
+    frame = frame.append_column("payer_is_no_patient", _names_nobody(tables, "remittances", "payer_name"))
     return frame.append_column("reader_errors", pa.array(errors_of, pa.int64()))
 
 
 def landing_claims(tables: Tables) -> pa.Table:
-    """One row per claim; remittance_known: its transaction is there; codes_shaped: its codes look like codes."""
+    """One row per claim; remittance_known: its transaction is there; codes_shaped: its codes look like codes; payer_is_no_patient."""
     frame = _plain(tables["claims"], ERA_TABLES["claims"])
     frame = frame.append_column("codes_shaped", _codes_shaped(tables, "claims"))
+    frame = frame.append_column("payer_is_no_patient", _names_nobody(tables, "claims", "crossover_payer_name"))
     return frame.append_column("remittance_known", _known(tables, "claims", "remittances", "remittance_index"))
 
 
