@@ -27,7 +27,7 @@ demo: $(VENV)/.installed-run ## the same on your own files: make demo ERA="a.835
 
 test: $(VENV)/.installed-dev ## all tests
 	@.ci/chromium
-	@$(BIN)/pytest
+	@.ci/test
 
 lint: $(VENV)/.installed-dev ## style, types, import rules
 	$(BIN)/ruff check .

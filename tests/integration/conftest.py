@@ -12,6 +12,15 @@ import pytest
 from medbill.settings import Settings
 from medbill.stack.lifecycle import Stack
 
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that use the stack are marked so, before -m is looked at."""
+    for item in items:
+        if "stack" in getattr(item, "fixturenames", ()):
+            item.add_marker("stack")
+
+
 #: Claims of the sandbox's practice: small, so that a pipeline takes seconds.
 CLAIMS = 60
 #: A busy machine of two cores with nothing compiled yet.
