@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from datetime import UTC, date, datetime
+from functools import lru_cache
 
 import regex
 
@@ -53,14 +55,22 @@ _YEAR = r"(?:(?:19|20|2O)[\dOolI]{2}|'\s?\d{2}|\d{2}(?![\d:/-]))"
 _YEAR4 = r"(?:19|20)\d\d"
 _TIME = r"(?:[T ,]{1,2}(?:at )?\d{1,2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?:\s?[ap]\.?m\b\.?)?(?:Z|[+-]\d\d:?\d\d)?)?"
 _WEEKDAY = r"(?:mon|tues?|wed(?:nes)?|thu(?:rs)?|fri|sat(?:ur)?|sun)(?:day)?s?"
-_WRITTEN = regex.compile(
-    rf"(?<![\w])(?:{_WEEKDAY}\.?,?\s+)?(?:the\s+)?(?:"
-    rf"{_MONTH}[\s.,/-]*(?:the\s+)?{_DAY}(?:\s?(?:-|to|and|&|through|thru)\s?(?:{_MONTH}\.?\s+)?{_DAY})?(?:\s?(?:,|of|-|/|\s)\s?\s?{_YEAR})?(?![\w])"
-    rf"|{_DAY}[\s.,/-]*(?:day\s+)?(?:of\s+)?{_MONTH}(?:[\s.,/-]+{_YEAR})?(?![\w])"
-    rf"|{_MONTH}[\s.,/-]*(?:of\s+)?(?:{_YEAR4}|'\d\d)(?![\w])"
-    r")",
-    regex.I,
-)
+
+
+@lru_cache(maxsize=2048)
+def _written(name: str) -> regex.Pattern[str]:
+    """Dates with this month in letters: one pattern for each month that is met, not one with every misspelling."""
+    month = rf"{name}\b\.?" if name in _SHORT else name
+    return regex.compile(
+        rf"(?<![\w])(?:{_WEEKDAY}\.?,?\s+)?(?:the\s+)?(?:"
+        rf"{month}[\s.,/-]*(?:the\s+)?{_DAY}(?:\s?(?:-|to|and|&|through|thru)\s?(?:{_CLEAN_MONTH}\.?\s+)?{_DAY})?(?:\s?(?:,|of|-|/|\s)\s?\s?{_YEAR})?(?![\w])"
+        rf"|{_DAY}[\s.,/-]*(?:day\s+)?(?:of\s+)?{month}(?:[\s.,/-]+{_YEAR})?(?![\w])"
+        rf"|{month}[\s.,/-]*(?:of\s+)?(?:{_YEAR4}|'\d\d)(?![\w])"
+        r")",
+        regex.I,
+    )
+
+
 _NUMERIC = regex.compile(
     rf"(?<![\w./-])(?:"
     rf"(?:0?[1-9]|1[0-2]|[Ol]{_O}|1[Ol])\s?[/.-]\s?(?:0?[1-9]|[12]\d|3[01]|[Ol]{_O}|{_O}[Ol])\s?[/.-]\s?(?:(?:19|20|2O){_O}{_O}|\d\d)"
@@ -90,6 +100,8 @@ _WEEKDAY_WORD = regex.compile(
     r"(?:mon|tues|wednes|thurs|fri|satur|sun)days?\b|(?-i:(?<=[a-z,(] ?)(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day\b)|\b(?:on|by|until|last|next|this)\s+(?:Mon|Tues?|Wed|Thurs?|Fri)\b\.?",
     regex.I,
 )
+#: A month with a capital says when, whatever stands around it; "March" and "May" are words too.
+_MONTH_NAME = re.compile(r"\b(?:January|February|April|June|July|August|September|October|November|December)\b")
 _DAY_ALONE = re.compile(
     r"\b(?:on|since|until|till|by|before|after)\s+(the\s+(?:[1-9]|[12]\d|3[01])(?:st|nd|rd|th))(?=[,.;?!)]|\s*$|\s+(?:and|with|for|at|to|by|in)\b)"
 )
@@ -171,29 +183,22 @@ supercentenarians 90
 _REACH = 48
 
 
-def _windows(note: Note, months: frozenset[str]) -> list[tuple[int, int]]:
-    """Stretches of the text around names of months."""
+def _windows(note: Note, months: frozenset[str]) -> Iterator[tuple[str, int, int]]:
+    """Each name of a month with the stretches of the text around it."""
     lowered = note.text.lower()
-    if len(lowered) != len(note.text):
-        return [(0, len(note.text))]
-    places = []
-    for month in months:
+    for month in sorted(months):
+        if len(lowered) != len(note.text):
+            yield month, 0, len(note.text)
+            continue
         at = lowered.find(month)
         while at >= 0:
-            places.append(at)
+            low, high = max(0, at - _REACH), min(len(lowered), at + _REACH + 16)
+            while low > 0 and lowered[low - 1].isalnum():
+                low -= 1
+            while high < len(lowered) and lowered[high].isalnum():
+                high += 1
+            yield month, low, high
             at = lowered.find(month, at + 1)
-    out: list[tuple[int, int]] = []
-    for at in sorted(places):
-        low, high = max(0, at - _REACH), min(len(lowered), at + _REACH + 16)
-        while low > 0 and lowered[low - 1].isalnum():
-            low -= 1
-        while high < len(lowered) and lowered[high].isalnum():
-            high += 1
-        if out and low <= out[-1][1]:
-            out[-1] = (out[-1][0], high)
-        else:
-            out.append((low, high))
-    return out
 
 
 _STOPS = frozenset(".;?!\n")
@@ -229,8 +234,8 @@ def find(note: Note, today: date | None = None) -> list[Span]:
     if note.tokens and _GLUED_MONTH.search(text):
         months = months | frozenset(_SHORT)
     if months:
-        for low, high in _windows(note, months):
-            for match in finditer(_WRITTEN, text, low, high):
+        for name, low, high in _windows(note, months):
+            for match in finditer(_written(name), text, low, high):
                 value = match[0]
                 lowered = value.lower()
                 verb = lowered.startswith(("may ", "march ", "mar ", "sun ", "sat ")) and value[0].islower()
@@ -239,6 +244,7 @@ def find(note: Note, today: date | None = None) -> list[Span]:
                 if _DOSE_AFTER.match(text, match.end()) and _YEAR_IN.search(value) is None:
                     continue
                 found.append(spot(match, 0, "DATE", 0.9, "date_written"))
+        found += [spot(m, 0, "DATE", 0.6, "month") for m in _MONTH_NAME.finditer(text)]
         for match in finditer(_MONTH_ALONE, text):
             if match[1][0].isupper() or match[1].split()[-1].lower() not in (
                 "may",

@@ -83,23 +83,24 @@ class Engine:
         """
         if records is not None and len(records) != len(texts):
             raise ValueError("one record (or None) for each text")
+        out: list[list[Span]] = [[] for _ in texts]
         pieces: list[tuple[int, int, int, int, Note, list[Span]]] = []
         for n, text in enumerate(texts):
             record = records[n] if records is not None else None
             prepared = Record(record) if record else None
             for start, stop, low, high in _pieces(text):
                 note = Note(text[start:stop])
-                pieces.append((n, start, low, high, note, self._find(note, prepared)))
+                piece = (n, start, low, high, note, self._find(note, prepared))
+                if self._ner is None:  # a piece is done with at once: a long text need not stay in memory cut up
+                    _place(out, piece)
+                else:
+                    pieces.append(piece)
         if self._ner is not None:
             added = self._ner.find([p[4] for p in pieces], [p[5] for p in pieces])
             for piece, more in zip(pieces, added, strict=True):
                 piece[5].extend(more)
-        out: list[list[Span]] = [[] for _ in texts]
-        for n, offset, low, high, note, found in pieces:
-            for span in found:
-                start, end = note.view.to_original(span.start, span.end)
-                if low <= offset + start < high:
-                    out[n].append(Span(offset + start, offset + end, span.type, span.score, span.detector))
+        for piece in pieces:
+            _place(out, piece)
         return [self._finish(texts[n], spans) for n, spans in enumerate(out)]
 
     def _find(self, note: Note, record: Record | None) -> list[Span]:
@@ -166,6 +167,15 @@ class Engine:
             pieces.append(_escaped(text[at:]))
             out.append(Deidentified("".join(pieces), replaced))
         return out
+
+
+def _place(out: list[list[Span]], piece: tuple[int, int, int, int, Note, list[Span]]) -> None:
+    """Add a piece's spans to its text's, as offsets into the text as given."""
+    n, offset, low, high, note, found = piece
+    for span in found:
+        start, end = note.view.to_original(span.start, span.end)
+        if low <= offset + start < high:
+            out[n].append(Span(offset + start, offset + end, span.type, span.score, span.detector))
 
 
 def _pieces(text: str) -> list[tuple[int, int, int, int]]:

@@ -259,7 +259,8 @@ def _labelled(note: Note) -> list[Span]:
         low = max(0, begin - _REACH)
         if not _label_near(text, low, begin):
             continue
-        prefix = _PREFIX.search(text, max(low, begin - 6), begin) if value[0].isdigit() else None
+        apart = begin > 1 and text[begin - 1] == " " and text[begin - 2].isupper() and value[0].isdigit()
+        prefix = _PREFIX.search(text, max(low, begin - 6), begin) if apart else None
         match = _strong(text, low, prefix.start(1)) if prefix else None
         if match is not None and prefix is not None:
             begin = prefix.start(1)
