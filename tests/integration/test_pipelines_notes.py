@@ -305,3 +305,13 @@ def test_the_vault_command_rotates_and_shreds(world: World, monkeypatch: pytest.
             )
         ).all()
     assert {tuple(r) for r in rows} == {("vault.rotate", "success", "R. Ames"), ("vault.shred", "success", "R. Ames")}
+
+
+def test_a_payer_may_be_named_though_the_vault_has_the_like(world: World) -> None:
+    payer = world.data.claim_tables()["claims"]["payer_name"][0].as_py()
+    world.ctx.vault(PRACTICE).tokenize("FACILITY", pa.array([payer]))
+    deidentify.publish(world.ctx, [p for p in world.land() if p.object == "claims"])
+    day = world.one_note(f"ELIGIBILITY VERIFIED WITH {payer}, DX I10.")
+    world.publish()
+    assert world.rows(quarantine) == []
+    assert deidentify.read(world.ctx, day)["notes"].num_rows == 1

@@ -13,6 +13,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
@@ -30,6 +31,7 @@ from medbill.store.tables import partitions, quarantine
 
 if TYPE_CHECKING:
     from medbill.deid.egress import Guard
+    from medbill.deid.egress_values import KnownValues
     from medbill.deid.text.engine import Engine
     from medbill.deid.vault import Vault
 
@@ -146,12 +148,12 @@ class _Made:
 
 
 class _Texts:
-    """The free-text engine, loaded once per task and only where there is free text; one egress guard per practice."""
+    """The free-text engine and what the egress guard knows of each practice, loaded once per task and only for free text."""
 
     def __init__(self, ctx: Context) -> None:
         self._ctx = ctx
         self._engine: Engine | None = None
-        self._guards: dict[str, Guard] = {}
+        self._known: dict[str, KnownValues] = {}
 
     def engine(self) -> Engine:
         if self._engine is None:
@@ -161,11 +163,12 @@ class _Texts:
         return self._engine
 
     def guard(self, practice: str, vault: Vault, public: Iterable[str]) -> Guard:
-        if practice not in self._guards:
-            from medbill.deid.egress import Guard
+        from medbill.deid.egress import Guard
+        from medbill.deid.egress_values import KnownValues, VaultSource
 
-            self._guards[practice] = Guard.of(vault, self._ctx.ledger, public)
-        return self._guards[practice]
+        if practice not in self._known:
+            self._known[practice] = KnownValues(VaultSource(vault, self._ctx.ledger))
+        return Guard(self._known[practice], self._ctx.ledger, public)
 
 
 def _deidentify(ctx: Context, due: _Due, policy: Policy, texts: _Texts) -> _Made:
@@ -192,7 +195,7 @@ def _deidentify(ctx: Context, due: _Due, policy: Policy, texts: _Texts) -> _Made
         refused: dict[str, str] = {}
         leaks = 0
         if partition.object == "notes":
-            guard = texts.guard(practice, vault, _public(ctx, practice))
+            guard = texts.guard(practice, vault, _public(ctx, partition))
             done = notes.deidentify(originals["notes"], vault, texts.engine(), guard)
             originals = {"notes": done.table}
             free_text["notes"], refused, leaks = done.texts, done.refused, notes.leaks(done.texts, guard)
@@ -207,9 +210,11 @@ def _deidentify(ctx: Context, due: _Due, policy: Policy, texts: _Texts) -> _Made
     return _Made(published, totals(originals), leaks, refused)
 
 
-def _public(ctx: Context, practice: str) -> list[str]:
-    """Names that may stand in a text although the vault may know the like: the practice's own."""
-    return [ctx.settings.practice(practice).name]
+def _public(ctx: Context, notes_of: Partition) -> list[str]:
+    """Names that may stand in a text although the vault may know the like: the practice's own, and the day's payers."""
+    claims = read(ctx, Partition(notes_of.practice, "claims", notes_of.day)).get("claims")
+    payers = [] if claims is None else pc.unique(claims["payer_name"]).drop_null().to_pylist()
+    return [ctx.settings.practice(notes_of.practice).name, *payers]
 
 
 def _swap(ctx: Context, due: _Due, made: _Made) -> bool:
