@@ -329,17 +329,21 @@ class Vault:
             missing = [index for index in values if index not in found]
             if not missing:
                 return found
-            self._insert(generation, kind, {index: values[index] for index in missing})
-            found |= self._find(kind, missing, {})
+            found |= self._insert(generation, kind, {index: values[index] for index in missing})
+            if late := [index for index in missing if index not in found]:  # another writer was first
+                found |= self._find(kind, late, {})
         raise StoreUnavailable("the vault does not keep what it is given; check its database")
 
     def _find(self, kind: str, indexes: list[bytes], older: dict[bytes, bytes]) -> dict[bytes, str]:
-        bound = {"practice": self._practice, "kind": kind, "indexes": _bytea_array([*indexes, *older])}
+        asked = [*indexes, *older]
+        bound = {"practice": self._practice, "kind": kind, "indexes": _bytea_array(asked)}
         with store_db.transaction(self._db) as connection:
-            rows = [(bytes(row.blind_index), row.token) for row in connection.execute(_FIND, bound)]
-        return {older.get(index, index): token for index, token in rows}
+            rows = connection.execute(_FIND, bound).all()
+        newest = [*indexes, *older.values()]
+        return {newest[place - 1]: token for place, token in rows}
 
-    def _insert(self, generation: _Generation, kind: str, values: dict[bytes, str]) -> None:
+    def _insert(self, generation: _Generation, kind: str, values: dict[bytes, str]) -> dict[bytes, str]:
+        """Store what nobody has stored meanwhile; the tokens that are now theirs."""
         tokens, secrets = _fresh_tokens(kind, len(values)), _fresh_secrets(len(values))
         cipher, aad = self._cipher(generation.value_key), self._bound(kind, generation.value_key)
         sealed = [
@@ -361,7 +365,8 @@ class Vault:
             epoch = connection.execute(_LOCK_EPOCH, {"practice": self._practice}).scalar()
             if epoch != generation.epoch:
                 raise _Stale
-            connection.execute(_INSERT, bound)
+            stored = {row.token for row in connection.execute(_INSERT, bound)}
+        return {index: token for index, token in zip(values, tokens, strict=True) if token in stored}
 
     def _bound(self, kind: str, version: int) -> bytes:
         """What is authenticated with a value, up to its token, which ends it."""
@@ -501,7 +506,7 @@ _RAISE_EPOCH = sa.text(
     " ON CONFLICT (practice) DO UPDATE SET epoch = s.epoch + 1"
 )
 _FIND = sa.text(
-    "SELECT v.blind_index, v.token FROM unnest(CAST(:indexes AS bytea[])) AS i(blind_index)"
+    "SELECT i.place, v.token FROM unnest(CAST(:indexes AS bytea[])) WITH ORDINALITY AS i(blind_index, place)"
     " JOIN medbill.vault_tokens v ON v.practice = :practice AND v.kind = :kind AND v.blind_index = i.blind_index"
 )
 _INSERT = sa.text(
@@ -511,7 +516,7 @@ _INSERT = sa.text(
     "   (practice, kind, blind_index, token, ciphertext, key_version, index_version, own_secret)"
     "   SELECT :practice, :kind, i, t, c, :version, :index_version, true FROM n ON CONFLICT DO NOTHING RETURNING token)"
     " INSERT INTO medbill.vault_secrets (practice, token, secret)"
-    " SELECT :practice, n.t, n.s FROM n JOIN added ON added.token = n.t"
+    " SELECT :practice, n.t, n.s FROM n JOIN added ON added.token = n.t RETURNING token"
 )
 _ROWS = sa.select(
     vault_tokens.c.token,
