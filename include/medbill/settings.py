@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -36,6 +37,16 @@ def _seconds(env: Mapping[str, str], name: str, default: float) -> float:
     return seconds
 
 
+def _keyring(text: str | None, home: Path) -> Path | str:
+    if not text:
+        return home / "keyring.json"
+    if text.startswith("kms://"):
+        return text
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*:/|arn:|alias/", text):  # a mistyped address must not become a file name
+        raise PolicyError("MEDBILL_KEYRING must be a file, or kms://<key id, ARN or alias/name>?region=<region>")
+    return Path(text)
+
+
 @dataclass(frozen=True)
 class Practice:
     """One practice. npis and tax_ids are those under which payers pay it; a remittance to another payee is held.
@@ -54,7 +65,8 @@ class Practice:
 class Settings:
     """home: where the embedded stack keeps its data. objects: root of the object store, a folder or s3://bucket/prefix.
 
-    inbox: folder or s3:// prefix with one sub-folder per practice id. keyring: file of the local key service.
+    inbox: folder or s3:// prefix with one sub-folder per practice id. keyring: file of the local key service, or the text
+    kms://<key id, ARN or alias/name>?region=… (medbill.store.kms).
     deid_model: language model that helps to find identifiers in free text; None works without one.
     inbox_settle: seconds a file of a folder must have been left alone before it is taken. inbox_patience: seconds since its
     last change in which a file without its end (IEA) is taken for one still on its way.
@@ -65,7 +77,7 @@ class Settings:
     objects: str
     inbox: str
     reports: Path
-    keyring: Path
+    keyring: Path | str
     policies: Path
     sql: Path
     great_expectations: Path
@@ -86,7 +98,7 @@ class Settings:
             objects=e.get("MEDBILL_OBJECTS", str(home / "objects")),
             inbox=e.get("MEDBILL_INBOX", str(home / "inbox")),
             reports=Path(e.get("MEDBILL_REPORTS", home / "reports")),
-            keyring=Path(e.get("MEDBILL_KEYRING", home / "keyring.json")),
+            keyring=_keyring(e.get("MEDBILL_KEYRING"), home),
             policies=Path(e.get("MEDBILL_POLICIES", _INCLUDE / "policies")),
             sql=Path(e.get("MEDBILL_SQL", _INCLUDE / "sql")),
             great_expectations=Path(e.get("MEDBILL_GREAT_EXPECTATIONS", _INCLUDE.parent / "great_expectations")),

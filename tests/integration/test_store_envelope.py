@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from medbill.errors import KeyUnavailable, StoreUnavailable, TamperedData
-from medbill.store.envelope import Envelopes
+from medbill.store.envelope import Envelopes, Rewrapped
 from medbill.store.keys import LocalKeyring
 
 pytestmark = pytest.mark.slow
@@ -80,7 +80,7 @@ def test_rotation_of_data_and_master_keys_keeps_everything_readable(database: sa
     assert envelopes.rotate("lakeside", "landing") == 2
     two = envelopes.seal("lakeside", "landing", "c", b"two")
     keys.rotate()
-    assert envelopes.rewrap() == 2
+    assert envelopes.rewrap() == Rewrapped(keys=2, left=0)
     with database.connect() as connection:
         used = connection.scalars(sa.text("SELECT DISTINCT master_key FROM medbill.data_keys")).all()
     assert used == [keys.current]

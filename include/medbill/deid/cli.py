@@ -96,14 +96,14 @@ def _door(practice: str | None, actor: str | None) -> tuple[str, Any, Any, Any]:
     from medbill.deid.vault import Vault
     from medbill.settings import Settings
     from medbill.store import db
-    from medbill.store.keys import LocalKeyring
+    from medbill.store.keys import open_keys
 
     settings = Settings.from_env()
     chosen = settings.practice(practice) if practice else settings.practices()[0]
     engine = db.engine(settings.database_url)
     context = RunContext.from_env()
     ledger = Ledger(engine, replace(context, on_behalf_of=actor) if actor else context)
-    vault = Vault(engine, LocalKeyring(settings.keyring), chosen.id)
+    vault = Vault(engine, open_keys(settings), chosen.id)
     purposes = load(settings.policies / "reidentification.yml")
     return chosen.id, vault, ledger, Reidentifier(engine, vault, ledger, chosen.id, purposes)
 
@@ -141,7 +141,7 @@ def run(
     summary names the run its tokens were issued to, which `medbill deid reveal` asks for.
     """
     from medbill.deid.reidentify import tokens_in
-    from medbill.deid.text.engine import Engine, RunTokens
+    from medbill.deid.text.engine import RunTokens, loaded
     from medbill.deid.text.errors import TextTooHard
     from medbill.deid.text.patients import more_than_one
 
@@ -150,7 +150,7 @@ def run(
     partial = out.with_name(out.name + ".partial")
     try:
         known = _records(records)
-        engine = Engine(model)
+        engine = loaded(model)
         with (
             nullcontext((RunTokens(), None)) if no_vault else _vault(practice, source) as (tokens, door),
             partial.open("w", encoding="utf-8") as sink,

@@ -17,7 +17,7 @@ from medbill.deid.vault import Vault
 from medbill.settings import Settings
 from medbill.store import db
 from medbill.store.envelope import Envelopes
-from medbill.store.keys import KeyService, LocalKeyring
+from medbill.store.keys import KeyService, open_keys
 from medbill.store.objects import ObjectStore
 
 
@@ -35,7 +35,7 @@ class Context:
         """Everything from the environment; the ledger rows carry the Airflow run found there."""
         settings = settings or Settings.from_env()
         engine = db.engine(settings.database_url)
-        keys = LocalKeyring(settings.keyring)
+        keys = open_keys(settings)
         return Context(
             settings=settings,
             db=engine,

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import secrets
 import struct
+from dataclasses import dataclass
+from datetime import datetime
 
 import sqlalchemy as sa
 from cryptography.exceptions import InvalidTag
@@ -23,8 +25,27 @@ from medbill.store.tables import data_keys
 _MAGIC = b"MBE1"
 _HEADER = struct.Struct(">4sI12s")
 #: Advisory lock under which data keys are made; any constant will do.
-_LOCK = 0x6D65646B657973
+_TAKE_LOCK = sa.select(sa.func.pg_advisory_xact_lock(0x6D65646B657973))
 _MOST = 2**31 - 1  # bytes in one message, OpenSSL's limit
+
+
+@dataclass(frozen=True)
+class KeyVersion:
+    """A data key as it is stored, without the key: master_key is the id of the master key that wraps it."""
+
+    practice: str
+    purpose: str
+    version: int
+    master_key: str
+    created_at: datetime
+
+
+@dataclass(frozen=True)
+class Rewrapped:
+    """keys: how many are under the current master key now. left: how many were damaged and stay as they are."""
+
+    keys: int
+    left: int
 
 
 class Envelopes:
@@ -94,15 +115,21 @@ class Envelopes:
         self._current.pop((practice, purpose), None)
         return self.data_key(practice, purpose)[0]
 
-    def rewrap(self) -> int:
-        """Wrap every data key under the current master key (after it was rotated); returns how many there are.
+    def rewrap(self) -> Rewrapped:
+        """Wrap every data key under the current master key (after it was rotated or another was named).
 
-        Afterwards no row names an older master key, so that one may be retired.
+        Where none is left, no row names an older master key afterwards, so that one may be retired. A damaged row stays
+        as it is and is counted. Raises KeyUnavailable, and changes nothing, where the key service cannot be used.
         """
+        done = left = 0
         with store_db.transaction(self._db) as connection:
-            rows = connection.execute(sa.select(data_keys).with_for_update()).all()
-            for row in rows:
-                fresh = self._keys.rewrap(row.wrapped, _context(row.practice, row.purpose, row.version))
+            connection.execute(_TAKE_LOCK)  # no key is made under the older master key meanwhile
+            for row in connection.execute(sa.select(data_keys).with_for_update()).all():
+                try:
+                    fresh = self._keys.rewrap(bytes(row.wrapped), _context(row.practice, row.purpose, row.version))
+                except TamperedData:
+                    left += 1
+                    continue
                 connection.execute(
                     sa.update(data_keys)
                     .where(
@@ -112,12 +139,19 @@ class Envelopes:
                     )
                     .values(wrapped=fresh.wrapped, master_key=fresh.master_key)
                 )
-        return len(rows)
+                done += 1
+        return Rewrapped(done, left)
+
+    def versions(self) -> list[KeyVersion]:
+        """All data keys by practice, purpose and version; nothing is unwrapped."""
+        columns = [data_keys.c[name] for name in ("practice", "purpose", "version", "master_key", "created_at")]
+        with store_db.transaction(self._db) as connection:
+            return [KeyVersion(*row) for row in connection.execute(sa.select(*columns).order_by(*columns[:3]))]
 
     def _add(self, connection: sa.Connection, practice: str, purpose: str, version: int) -> None:
         """Raises KeyUnavailable where keys are stored already and the key service cannot unwrap the newest: it is missing
         or another one's, and data sealed under a second master key beside the first could not be opened together."""
-        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))  # of several first starts one is first
+        connection.execute(_TAKE_LOCK)  # of several first starts one is first
         newest = connection.execute(sa.select(data_keys).order_by(data_keys.c.created_at.desc()).limit(1)).first()
         if newest is not None:
             self._keys.unwrap(bytes(newest.wrapped), _context(newest.practice, newest.purpose, newest.version))

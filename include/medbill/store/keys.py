@@ -1,4 +1,7 @@
-"""Master keys. A key service makes data keys and wraps them; the master key itself never leaves it."""
+"""Master keys. A key service makes data keys and wraps them; the master key itself never leaves it.
+
+Two services: a local keyring file, and AWS KMS (medbill.store.kms). open_keys() gives the one the settings name.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +21,10 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from medbill.errors import KeyUnavailable, TamperedData
+from medbill.settings import Settings
 
-_MAGIC = b"MBK1"
+#: How a wrapped data key begins, by the service that wrapped it.
+LOCAL_MAGIC, KMS_MAGIC = b"MBK1", b"MBA1"
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,18 @@ class KeyService(Protocol):
         ...
 
 
+def open_keys(settings: Settings) -> KeyService:
+    """The key service of MEDBILL_KEYRING. Nothing is made and KMS is not called yet.
+
+    Raises PolicyError for a kms:// address that is none, KeyUnavailable where a keyring file is there and unusable.
+    """
+    if isinstance(settings.keyring, Path):
+        return LocalKeyring(settings.keyring)
+    from medbill.store import kms  # boto3 is heavy, and the embedded stack needs none of it
+
+    return kms.parse(settings.keyring)
+
+
 class LocalKeyring:
     """The key service of the embedded stack: a JSON file of master keys that only its owner may read.
 
@@ -66,10 +83,9 @@ class LocalKeyring:
             self._load()
 
     def data_key(self, context: Mapping[str, str], *, first: bool = False) -> DataKey:
-        if not self._keys:
-            if first and not self._path.exists():
-                self._create()
-            self._load()
+        if first and not self._keys and not self._path.exists():
+            self._create()
+        self._load()  # another process may have rotated; a key under the older version would outlive a rewrap
         return self._wrap(secrets.token_bytes(32), context)
 
     def unwrap(self, wrapped: bytes, context: Mapping[str, str]) -> bytes:
@@ -106,7 +122,7 @@ class LocalKeyring:
         master_key, nonce = self.current, secrets.token_bytes(12)
         sealed = AESGCM(self._master(master_key)).encrypt(nonce, plaintext, _aad(master_key, context))
         name = master_key.encode()
-        return DataKey(plaintext, _MAGIC + bytes([len(name)]) + name + nonce + sealed, master_key)
+        return DataKey(plaintext, LOCAL_MAGIC + bytes([len(name)]) + name + nonce + sealed, master_key)
 
     def _master(self, master_key: str) -> bytes:
         if master_key not in self._keys:
@@ -188,8 +204,13 @@ def _aad(master_key: str, context: Mapping[str, str]) -> bytes:
 
 
 def _parse(wrapped: bytes) -> tuple[str, bytes, bytes]:
+    if wrapped.startswith(KMS_MAGIC):
+        raise KeyUnavailable(
+            "data is sealed under AWS KMS, not under a local keyring; set MEDBILL_KEYRING to that kms:// key",
+            code="KEY_OTHER",
+        )
     start = 5 + (wrapped[4] if len(wrapped) > 4 else 0)
-    if wrapped[:4] != _MAGIC or len(wrapped) < start + 12 + 16:
+    if wrapped[:4] != LOCAL_MAGIC or len(wrapped) < start + 12 + 16:
         raise TamperedData("a wrapped data key is malformed; it was altered or truncated")
     try:
         return wrapped[5:start].decode(), wrapped[start : start + 12], wrapped[start + 12 :]
