@@ -56,9 +56,9 @@ def _stock(model: str) -> Callable[[list[dict[str, Any]]], Spans]:
 
 
 def _ours(model: str | None) -> Callable[[list[dict[str, Any]]], Spans]:
-    from medbill.deid.text.engine import Engine
+    from medbill.deid.text.engine import loaded
 
-    engine = Engine(model)
+    engine = loaded(model)
 
     def run(rows: list[dict[str, Any]]) -> Spans:
         found = engine.analyze([d["text"] for d in rows], [d.get("record") for d in rows])

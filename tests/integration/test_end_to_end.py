@@ -112,6 +112,9 @@ def test_the_summary_accounts_for_every_claim_and_cent(said: list[str]) -> None:
     assert read[0] > 20
     assert read == tuple(a + b for a, b in zip(published, refused, strict=True))
     assert published == tuple(a + b for a, b in zip(posted, held, strict=True))
+    notes = re.search(r"notes\s+(\d+)\s+(\d+) de-identified and published, (\d+) for a person", text).groups()
+    landed, clean, waiting = map(int, notes)
+    assert landed > 20 and landed == clean + waiting and waiting < landed / 10
     report = re.search(r"denial report\s+(\S+)", text).group(1)
     assert Path(report).stat().st_size > 10_000
 

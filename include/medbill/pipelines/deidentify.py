@@ -157,9 +157,9 @@ class _Texts:
 
     def engine(self) -> Engine:
         if self._engine is None:
-            from medbill.deid.text.engine import Engine
+            from medbill.deid.text.engine import loaded
 
-            self._engine = Engine(self._ctx.settings.deid_model)
+            self._engine = loaded(self._ctx.settings.deid_model)
         return self._engine
 
     def guard(self, practice: str, vault: Vault, public: Iterable[str]) -> Guard:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import regex
@@ -14,10 +13,10 @@ from medbill.deid.text.errors import TextTooHard
 TIME_LIMIT = 20.0
 
 
-def finditer(pattern: regex.Pattern[str], text: str, low: int | None = None, high: int | None = None) -> Iterator[Any]:
+def finditer(pattern: regex.Pattern[str], text: str, low: int | None = None, high: int | None = None) -> list[Any]:
     """Matches of the pattern in text[low:high]. Raises TextTooHard when the time limit is reached."""
     try:
-        yield from pattern.finditer(text, low, high, timeout=TIME_LIMIT)
+        return list(pattern.finditer(text, low, high, timeout=TIME_LIMIT))
     except TimeoutError as error:
         raise TextTooHard("a pattern ran out of time on a text; it was not released") from error
 
@@ -27,9 +26,10 @@ _BLANK = re.compile(r"\s")
 _LAST_BLANK = re.compile(r"\s(?=\S*\Z)")
 
 
-def near(pattern: regex.Pattern[str], anchor: re.Pattern[str], text: str, before: int, after: int) -> Iterator[Any]:
+def near(pattern: regex.Pattern[str], anchor: re.Pattern[str], text: str, before: int, after: int) -> list[Any]:
     """Matches of a slow pattern around those of a quick one, without which it cannot match: at most `before` characters
     earlier and `after` later, widened to the next blanks."""
+    found: list[Any] = []
     low = high = -1
     for hit in anchor.finditer(text):
         a, b = max(0, hit.start() - before), min(len(text), hit.end() + after)
@@ -37,10 +37,11 @@ def near(pattern: regex.Pattern[str], anchor: re.Pattern[str], text: str, before
             high = max(high, b)
             continue
         if high >= 0:
-            yield from finditer(pattern, text, *_widened(text, low, high))
+            found += finditer(pattern, text, *_widened(text, low, high))
         low, high = a, b
     if high >= 0:
-        yield from finditer(pattern, text, *_widened(text, low, high))
+        found += finditer(pattern, text, *_widened(text, low, high))
+    return found
 
 
 def _widened(text: str, low: int, high: int) -> tuple[int, int]:
