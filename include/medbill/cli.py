@@ -18,6 +18,7 @@ _ROOMS = {
     "proposals": ("medbill.proposals.cli", "List, approve, reject and apply proposals."),
     "deid": ("medbill.deid.cli", "De-identify free text, explain what fired, and reveal it again."),
     "vault": ("medbill.pipelines.vault_cli", "New keys for the token vault; shred one patient."),
+    "keys": ("medbill.pipelines.keys_cli", "Which master key wraps what; rotate it."),
     "report": ("medbill.reports.cli", "Make reports."),
     "audit": ("medbill.audit.cli", "Verify and search the ledger."),
     "sandbox": ("medbill.sandbox.cli", "The seeded practice and its stand-in servers."),

@@ -81,7 +81,7 @@ def test_altered_and_cut_keys_are_noticed(kms: Any) -> None:
 def test_rotation_on_demand_keeps_old_keys_readable(kms: Any) -> None:
     keys = KmsKeys(kms.key())
     old = keys.data_key(CONTEXT)
-    kms.admin.rotate_key_on_demand(KeyId=keys.key)
+    kms.admin.rotate_key_on_demand(KeyId=keys.current)
     new = keys.data_key(CONTEXT)
     assert keys.unwrap(old.wrapped, CONTEXT) == old.plaintext and keys.unwrap(new.wrapped, CONTEXT) == new.plaintext
 
@@ -126,26 +126,26 @@ def refused(keys: KmsKeys, wrapped: bytes, code: str) -> None:
         with pytest.raises(KeyUnavailable) as caught:
             use()
         assert caught.value.code == code
-        assert not any(secret in str(caught.value) for secret in ("arn:", "lakeside", keys.key, "refused:"))
+        assert not any(secret in str(caught.value) for secret in ("arn:", "lakeside", keys.current, "refused:"))
 
 
 def test_a_disabled_key_opens_nothing_until_it_is_enabled(kms: Any) -> None:
     keys = KmsKeys(kms.key())
     made = keys.data_key(CONTEXT)
-    kms.disable(keys.key)
+    kms.disable(keys.current)
     refused(keys, made.wrapped, "KEY_DISABLED")
-    kms.enable(keys.key)
+    kms.enable(keys.current)
     assert keys.unwrap(made.wrapped, CONTEXT) == made.plaintext
 
 
 def test_a_key_pending_deletion_opens_nothing_until_it_is_saved(kms: Any) -> None:
     keys = KmsKeys(kms.key())
     made = keys.data_key(CONTEXT)
-    kms.condemn(keys.key)
+    kms.condemn(keys.current)
     refused(keys, made.wrapped, "KEY_PENDING_DELETION")
-    kms.spare(keys.key)
+    kms.spare(keys.current)
     refused(keys, made.wrapped, "KEY_DISABLED")
-    kms.enable(keys.key)
+    kms.enable(keys.current)
     assert keys.unwrap(made.wrapped, CONTEXT) == made.plaintext
 
 
@@ -154,9 +154,9 @@ def test_moto_alone_would_have_opened_both(kms: Any, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("AWS_ENDPOINT_URL_KMS", kms.admin.meta.endpoint_url)
     keys = KmsKeys(kms.key())
     made = keys.data_key(CONTEXT)
-    kms.disable(keys.key)
+    kms.disable(keys.current)
     assert keys.unwrap(made.wrapped, CONTEXT) == made.plaintext
-    kms.condemn(keys.key)
+    kms.condemn(keys.current)
     assert keys.unwrap(made.wrapped, CONTEXT) == made.plaintext
 
 
@@ -208,7 +208,7 @@ def test_a_service_that_hangs_up_or_is_away_is_typed(kms: Any, monkeypatch: pyte
         closed.bind(("127.0.0.1", 0))
         monkeypatch.setenv("AWS_ENDPOINT_URL_KMS", f"http://127.0.0.1:{closed.getsockname()[1]}")
         with pytest.raises(KeyUnavailable) as caught:
-            KmsKeys(keys.key).unwrap(made.wrapped, CONTEXT)
+            KmsKeys(keys.current).unwrap(made.wrapped, CONTEXT)
     assert caught.value.code == "KEY_SERVICE_UNREACHABLE"
 
 

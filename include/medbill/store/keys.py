@@ -44,6 +44,11 @@ class KeyService(Protocol):
     or its context is not what was wrapped.
     """
 
+    @property
+    def current(self) -> str:
+        """The master key that wraps new data keys, as its administrators call it. Raises KeyUnavailable."""
+        ...
+
     def data_key(self, context: Mapping[str, str], *, first: bool = False) -> DataKey:
         """A new data key. first: the caller knows that nothing was ever wrapped, so a service that makes its own master
         key may make it now."""

@@ -58,7 +58,7 @@ def parse(url: str) -> KmsKeys:
 class KmsKeys:
     """Data keys under one symmetric KMS key, which must exist: this program never makes or alters KMS keys.
 
-    key: id, ARN, or alias/name. region: of the key; the ARN's, else boto3's own. former: keys that may unwrap besides it;
+    key (afterwards current): id, ARN, or alias/name. region: of the key; the ARN's, else boto3's own. former: keys that may unwrap besides it;
     no other is ever tried, since whoever can write the table of data keys could else bring a key of his own.
 
     Raises KeyUnavailable with a code of its own for each cause: KEY_DISABLED, KEY_PENDING_DELETION, KEY_DENIED,
@@ -66,12 +66,12 @@ class KmsKeys:
     """
 
     def __init__(self, key: str, *, region: str | None = None, former: Sequence[str] = ()) -> None:
-        self.key = key
+        self.current = key
         self._keys = (key, *former)
         self._region = region or (key.split(":")[3] if key.startswith("arn:") else None)
 
     def data_key(self, context: Mapping[str, str], *, first: bool = False) -> DataKey:
-        made = self._call("generate_data_key", KeyId=self.key, KeySpec="AES_256", EncryptionContext=dict(context))
+        made = self._call("generate_data_key", KeyId=self.current, KeySpec="AES_256", EncryptionContext=dict(context))
         return DataKey(_checked(made["Plaintext"]), KMS_MAGIC + made["CiphertextBlob"], made["KeyId"])
 
     def unwrap(self, wrapped: bytes, context: Mapping[str, str]) -> bytes:
@@ -87,13 +87,13 @@ class KmsKeys:
                 CiphertextBlob=blob,
                 SourceKeyId=key,
                 SourceEncryptionContext=dict(context),
-                DestinationKeyId=self.key,
+                DestinationKeyId=self.current,
                 DestinationEncryptionContext=dict(context),
             )
         )
         fresh = moved["CiphertextBlob"]
         # A role may be allowed to wrap under a key and not to unwrap: the caller is about to overwrite the old one.
-        return DataKey(self._decrypt(self.key, fresh, context), KMS_MAGIC + fresh, moved["KeyId"])
+        return DataKey(self._decrypt(self.current, fresh, context), KMS_MAGIC + fresh, moved["KeyId"])
 
     def _decrypt(self, key: str, blob: bytes, context: Mapping[str, str]) -> bytes:
         opened = self._call("decrypt", KeyId=key, CiphertextBlob=blob, EncryptionContext=dict(context))
