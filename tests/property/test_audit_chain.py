@@ -11,7 +11,8 @@ import rfc8785
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from medbill.audit.verify import _REPEATED, _Checker, first_hash, row_hash
+from medbill.audit.hashing import first_hash, row_hash
+from medbill.audit.problems import REPEATED, Checker
 
 KEYS = [k for k in (f"k{n}" for n in range(400)) if hashlib.sha256(k.encode()).digest()[0] % 16 == 0]
 START = datetime(2026, 1, 5, tzinfo=UTC)
@@ -20,7 +21,7 @@ START = datetime(2026, 1, 5, tzinfo=UTC)
 def _chain(counts: list[int]) -> list[dict[str, Any]]:
     rows, link = [], first_hash(0)
     for seq, count in enumerate(counts, 1):
-        content = dict.fromkeys(_REPEATED) | {
+        content = dict.fromkeys(REPEATED) | {
             "idempotency_key": KEYS[seq - 1], "actor": "medbill", "outcome": "success", "map_index": count % 7,
         }  # fmt: skip
         at = START + timedelta(microseconds=seq * 7)
@@ -38,7 +39,7 @@ def _chain(counts: list[int]) -> list[dict[str, Any]]:
 
 
 def _problems(rows: list[dict[str, Any]], head: tuple[int, bytes]) -> list[str]:
-    checker = _Checker()
+    checker = Checker()
     found = [p.code for row in sorted(rows, key=lambda r: r["seq"]) for p in checker.row(row)]
     heads = {chain: (0, first_hash(chain)) for chain in range(16)} | {0: head}
     return found + [p.code for p in checker.end(heads)]

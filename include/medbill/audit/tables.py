@@ -50,6 +50,15 @@ heads = sa.Table(
     sa.Column("row_hash", sa.LargeBinary, nullable=False),
 )
 
+#: Copies of the checkpoints; those that count lie in write-once storage (medbill.audit.worm).
+checkpoints = sa.Table(
+    "checkpoints",
+    metadata,
+    sa.Column("number", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("stored_at", TIMESTAMP(timezone=True), nullable=False),
+    sa.Column("content", sa.LargeBinary, nullable=False),
+)
+
 
 def number(chain: int, seq: int) -> int:
     """The number a row is spoken of by: unique in the ledger, rising within its chain."""

@@ -1,160 +1,160 @@
 """Reading the ledger back and recomputing all of it, apart from the code that writes it.
 
-What it can see: any change, deletion, insertion, swap or reordering of rows short of rewriting a chain to its end. What
-it cannot: somebody with all rights over the database who rewrites a chain from some row on, head included. That takes a
-copy of the heads outside the database.
+Rows and chains alone show any change, deletion, insertion, swap or reordering short of rewriting a chain to its end. The
+checkpoints in write-once storage (`anchor`) show that too, for all rows that were sealed.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import struct
-from collections.abc import Iterable, Iterator
+import multiprocessing
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
-from medbill.audit.tables import CHAINS, heads, number, rows
+from medbill.audit.anchor import Anchor, Anchored
+from medbill.audit.problems import Checker, Problem
+from medbill.audit.scan import Chain, ends, scan
+from medbill.audit.tables import CHAINS, checkpoints, heads, number, rows
 from medbill.store.db import transaction
 
-#: Columns that repeat a field of the payload under the same name.
-_REPEATED = (
-    "event_id",
-    "idempotency_key",
-    "actor",
-    "on_behalf_of",
-    "practice",
-    "purpose",
-    "action",
-    "kind",
-    "resource",
-    "outcome",
-    "intent",
-    "dag_id",
-    "run_id",
-    "task_id",
-    "map_index",
-    "try_number",
-    "subject_token",
-    "source_hash",
-)
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_GUARDS = {("rows", "append_only"), ("heads", "append_only"), ("heads", "one_step")}
-
-
-@dataclass(frozen=True)
-class Problem:
-    """code: ALTERED_ROW, ALTERED_COLUMN, BROKEN_LINK, GAP, WRONG_CHAIN, HEAD_MISMATCH, INTENT_WITHOUT_OUTCOME,
-    OUTCOME_WITHOUT_INTENT or GUARD_DISABLED. number: of the row, where there is one."""
-
-    code: str
-    number: int | None
-    message: str
+_GUARDS = {("rows", "append_only"), ("heads", "append_only"), ("heads", "one_step"), ("checkpoints", "append_only")}
+_ENOUGH = 200_000  # rows from which starting further processes pays
+#: Rows may stay unsealed so long, and checkpoints be apart.
+WINDOW = timedelta(minutes=5)
+_GRACE = timedelta(seconds=30)  # what a checkpoint itself may take
 
 
 @dataclass(frozen=True)
 class Report:
-    """rows read, chains checked, what is wrong. open_intents: touches that run now (too young to be a problem)."""
+    """rows read, chains checked, what is wrong. open_intents: touches that run now (too young to be a problem).
+
+    warnings: late checkpoints and such, which lose nothing yet. checkpoints: those that were read; sealed: rows they cover.
+    """
 
     rows: int
     chains: int
     problems: list[Problem] = field(default_factory=list)
     open_intents: int = 0
+    warnings: list[Problem] = field(default_factory=list)
+    checkpoints: int = 0
+    sealed: int = 0
 
     @property
     def ok(self) -> bool:
         return not self.problems
 
 
-def verify(db: sa.Engine, open_after: timedelta = timedelta(hours=6)) -> Report:
-    """Recompute every hash, link, chain and head, and look for intents older than open_after without an outcome.
+def verify(
+    db: sa.Engine,
+    open_after: timedelta = timedelta(hours=6),
+    anchor: Anchor | None = None,
+    workers: int | None = None,
+) -> Report:
+    """Recompute every hash, link, chain and head, look for intents older than open_after without an outcome, and hold all of
+    it against the checkpoints of the anchor.
 
-    Reads one snapshot, in constant memory; writers are not held up. Raises StoreUnavailable where it cannot read.
+    Reads one snapshot, in constant memory for the rows; writers are not held up, and the right to read is enough.
+    workers: processes that recompute; by default one for each processor where there are many rows.
+    Raises StoreUnavailable where it cannot read.
     """
-    count = 0
-    problems: list[Problem] = []
-    with transaction(db.execution_options(isolation_level="REPEATABLE READ", stream_results=True)) as connection:
+    found = Anchored() if anchor is None else anchor.read()  # before the snapshot: no checkpoint may be ahead of it
+    with transaction(db.execution_options(isolation_level="REPEATABLE READ")) as connection:
+        now: datetime = connection.execute(sa.select(sa.func.clock_timestamp())).scalar_one()
         last = {row.chain: (row.seq, bytes(row.row_hash)) for row in connection.execute(sa.select(heads))}
-        stream = connection.execute(
-            sa.select(rows).order_by(rows.c.chain, rows.c.seq).execution_options(yield_per=5000)
-        )
-        checker = _Checker()
-        for row in stream.mappings():
-            count += 1
-            problems += checker.row(row)
-        problems += checker.end(last)
+        if anchor is not None:
+            copies = connection.execute(sa.select(checkpoints.c.number, checkpoints.c.content)).all()
+            found.compare({copy.number: bytes(copy.content) for copy in copies}, anchor)
+        seals = ends(found.checkpoints)
+        many = sum(seq for seq, _ in last.values()) >= _ENOUGH
+        processes = workers or ((os.cpu_count() or 1) if many else 1)
+        chains = _in_parallel(db, connection, seals, processes) if processes > 1 else scan(connection, range(16), seals)
+        problems = [problem for chain in range(CHAINS) for problem in chains[chain].problems]
+        problems += Checker({chain: walk.last for chain, walk in chains.items()}).end(last)
+        problems += _strangers(connection)
         problems += _guards(connection)
         unmatched, open_intents = _intents(connection, open_after)
-    return Report(rows=count, chains=CHAINS, problems=[*problems, *unmatched], open_intents=open_intents)
-
-
-class _Checker:
-    """Walks the rows in order of chain and seq, remembering the last of each chain."""
-
-    def __init__(self) -> None:
-        self._last: dict[int, tuple[int, bytes]] = {}
-
-    def row(self, row: Any) -> Iterator[Problem]:
-        chain, seq = row["chain"], row["seq"]
-        at = number(chain, seq)
-        before, link = self._last.get(chain, (0, first_hash(chain)))
-        payload, prev_hash, stored = bytes(row["payload"]), bytes(row["prev_hash"]), bytes(row["row_hash"])
-        if seq != before + 1:
-            yield Problem("GAP", at, f"chain {chain}: {seq - before - 1} row(s) before this one are missing")
-        elif prev_hash != link:
-            yield Problem("BROKEN_LINK", at, f"chain {chain}: this row does not follow the one before it")
-        if row_hash(chain, seq, row["recorded_at"], payload, prev_hash) != stored:
-            yield Problem("ALTERED_ROW", at, f"chain {chain}: the row's content and its hash disagree")
-        if hashlib.sha256(row["idempotency_key"].encode()).digest()[0] % CHAINS != chain:
-            yield Problem("WRONG_CHAIN", at, f"chain {chain}: the row belongs to another chain")
-        wrong = _differing(row, payload)
-        if wrong:
-            yield Problem("ALTERED_COLUMN", at, f"chain {chain}: {', '.join(wrong)} disagree with the payload")
-        self._last[chain] = (seq, stored)
-
-    def end(self, stored: dict[int, tuple[int, bytes]]) -> Iterator[Problem]:
-        for chain in range(CHAINS):
-            if stored.get(chain) != self._last.get(chain, (0, first_hash(chain))):
-                yield Problem(
-                    "HEAD_MISMATCH",
-                    None,
-                    f"chain {chain}: its end and its head disagree; rows at its end are missing or forged",
-                )
-
-
-def _differing(row: Any, payload: bytes) -> list[str]:
-    try:
-        content = json.loads(payload)
-        wrong = [name for name in _REPEATED if row[name] != content.get(name)]
-        if row["occurred_at"] != datetime.fromisoformat(content["occurred_at"]):
-            wrong.append("occurred_at")
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return ["all columns"]
-    return wrong
-
-
-def _part(content: bytes) -> bytes:
-    return struct.pack(">q", len(content)) + content
-
-
-def _hash(parts: Iterable[bytes]) -> bytes:
-    return hashlib.sha256(b"".join(map(_part, parts))).digest()
-
-
-def first_hash(chain: int) -> bytes:
-    """What the first row of a chain links to."""
-    return _hash([b"medbill.audit.chain.v1", struct.pack(">q", chain)])
-
-
-def row_hash(chain: int, seq: int, recorded_at: datetime, payload: bytes, prev_hash: bytes) -> bytes:
-    """SHA-256 over the length-prefixed domain, chain, seq, recorded_at (microseconds since 1970), payload, prev_hash."""
-    microseconds = (recorded_at - _EPOCH) // timedelta(microseconds=1)
-    return _hash(
-        [b"medbill.audit.row.v1", *(struct.pack(">q", n) for n in (chain, seq, microseconds)), payload, prev_hash]
+    problems += found.problems
+    problems += _sealed(found, chains)
+    warnings = list(found.warnings)
+    if anchor is not None:
+        warnings += _late(found, chains, now)
+    return Report(
+        rows=sum(walk.rows for walk in chains.values()),
+        chains=CHAINS,
+        problems=[*problems, *unmatched],
+        open_intents=open_intents,
+        warnings=warnings,
+        checkpoints=len(found.checkpoints),
+        sealed=found.checkpoints[-1].rows if found.checkpoints else 0,
     )
+
+
+def _in_parallel(
+    db: sa.Engine, connection: sa.Connection, seals: Sequence[Sequence[int]], processes: int
+) -> dict[int, Chain]:
+    """The chains shared out to processes that read the same snapshot."""
+    snapshot = connection.execute(sa.text("SELECT pg_catalog.pg_export_snapshot()")).scalar_one()
+    url = db.url.render_as_string(hide_password=False)
+    found: dict[int, Chain] = {}
+    with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
+        for part in pool.map(_part, [(url, snapshot, chain, seals) for chain in range(CHAINS)]):
+            found |= part
+    return found
+
+
+def _part(work: tuple[str, str, int, Sequence[Sequence[int]]]) -> dict[int, Chain]:
+    url, snapshot, chain, seals = work
+    engine = sa.create_engine(url, poolclass=sa.NullPool, hide_parameters=True, isolation_level="REPEATABLE READ")
+    with transaction(engine) as connection:
+        connection.exec_driver_sql(f"SET TRANSACTION SNAPSHOT '{snapshot}'")
+        return scan(connection, [chain], seals)
+
+
+def _sealed(found: Anchored, chains: dict[int, Chain]) -> Iterator[Problem]:
+    """The first checkpoint of each chain that the rows do not fit; all later ones follow from it."""
+    for chain, walk in chains.items():
+        before = 0
+        for checkpoint in found.checkpoints:
+            sealed = checkpoint.chains[chain]
+            if sealed.seq <= before:
+                continue
+            before = sealed.seq
+            got = walk.seals.get(sealed.seq)
+            at = f"chain {chain}: rows sealed by checkpoint {checkpoint.number}"
+            if got is None:
+                yield Problem("SEALED_ROWS_MISSING", number(chain, sealed.seq), f"{at} are not there")
+                break
+            # behind a missing checkpoint nobody knows where its rows begin; the head covers all before it as well
+            if got[0] != sealed.head or (checkpoint.number not in found.detached and got[1] != sealed.rows):
+                yield Problem("SEALED_ROWS_CHANGED", number(chain, sealed.seq), f"{at} are not what they were")
+                break
+
+
+def _late(found: Anchored, chains: dict[int, Chain], now: datetime) -> Iterator[Problem]:
+    for earlier, later in zip(found.checkpoints, found.checkpoints[1:], strict=False):
+        if later.sealed_at - earlier.sealed_at > WINDOW + _GRACE and later.rows > earlier.rows:
+            seconds = (later.sealed_at - earlier.sealed_at).total_seconds()
+            yield Problem(
+                "HEARTBEAT_MISSING",
+                None,
+                f"checkpoint {later.number} came {seconds:.0f} seconds after the one before it, with rows waiting",
+            )
+    waiting = min((walk.waiting for walk in chains.values() if walk.waiting), default=None)
+    if waiting is not None and now - waiting > WINDOW + _GRACE:
+        yield Problem(
+            "UNSEALED",
+            None,
+            f"rows wait {(now - waiting).total_seconds():.0f} seconds for a checkpoint; is the sealer up?",
+        )
+
+
+def _strangers(connection: sa.Connection) -> Iterator[Problem]:
+    for row in connection.execute(sa.select(rows.c.chain, rows.c.seq).where(~rows.c.chain.between(0, CHAINS - 1))):
+        yield Problem("WRONG_CHAIN", number(row.chain, row.seq), f"chain {row.chain}: there is no such chain")
 
 
 def _intents(connection: sa.Connection, open_after: timedelta) -> tuple[list[Problem], int]:
