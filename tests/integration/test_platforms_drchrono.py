@@ -10,14 +10,14 @@ import pyarrow.compute as pc
 import pytest
 
 from medbill.errors import PlatformError, PlatformUnknownOutcome
-from medbill.model.claims import CLAIM_TABLES
+from medbill.model.claims import CLAIM_TABLES, NOTES
 from medbill.platforms import drchrono as adapter_module
 from medbill.platforms.base import Platform
 from medbill.platforms.budget import RateBudget
 from medbill.platforms.drchrono import DrChrono
 from medbill.platforms.extraction import ExtractionPolicy
 from medbill.platforms.oauth import Credentials, FileTokenStore
-from medbill.sandbox import wire
+from medbill.sandbox import notes, wire
 from medbill.sandbox.drchrono import Limits, Sandbox, Server
 from medbill.sandbox.practice import generate
 from medbill.sandbox.seed import seed_practice
@@ -288,6 +288,33 @@ def test_a_task_is_written_and_found(server, platform):
     assert platform.find_task(KEY, since=date(2020, 1, 1)) == receipt
     assert platform.find_task("another-key") is None
     assert receipt.as_dict()["reference"] == f"medbill:{KEY}"
+
+
+def test_notes_come_with_their_claims_but_for_what_medbill_wrote(server, platform):
+    visits = generate(7, START, claims=CLAIMS).visits
+    expected = {(str(v.id), "appointment", str(v.id), notes.of_visit(v)) for v in visits}
+    expected |= {(str(v.id), "billing", str(n["id"]), n["text"]) for v in visits for n in notes.of_claim(v)}
+    found = platform.extract(START, TODAY).notes
+    columns = [found[name].to_pylist() for name in ("claim_id", "note_type", "note_id", "text")]
+    assert found.schema == NOTES
+    assert set(zip(*columns, strict=True)) == expected and found.num_rows == len(expected) > len(visits)
+    assert found["patient_last_name"].null_count == 0 and found["written_on"].null_count == 0
+    platform.write_claim_note(idempotency_key=KEY, claim_id=a_claim(), text="Posted 71.50")
+    assert platform.extract(START, TODAY).notes.equals(found)
+
+
+def test_an_unreadable_note_stops_itself_only(server, state):
+    records = wire.loads((state / "practice.json").read_bytes())
+    broken = records["claim_billing_notes"][:3]
+    broken[0]["id"], broken[1]["text"], broken[2]["created_at"] = None, None, "soon"
+    (state / "practice.json").write_text(wire.dumps(records))
+    with connect(server, state) as platform:
+        found = platform.extract(START, TODAY)
+    billing = found.notes.filter(pc.equal(found.notes["note_type"], "billing"))
+    assert found.refused == {"BILLING_NOTE": 1}
+    assert billing.num_rows == len(records["claim_billing_notes"]) - 2  # and the empty one
+    assert billing["written_on"].null_count == 1
+    assert found.tables["claims"].num_rows == len(generate(7, START, claims=CLAIMS).visits)
 
 
 def test_a_claim_note_is_written_and_found(server, platform):

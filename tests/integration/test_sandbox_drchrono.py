@@ -164,7 +164,7 @@ def test_a_billing_note_shows_on_its_appointment(start):
     api = client(start())
     claim = api.get("/api/line_items").json()["results"][0]["appointment"]
     api.post("/api/claim_billing_notes", json={"appointment": claim, "text": "x"})
-    assert api.get(f"/api/appointments/{claim}").json()["billing_notes"][0]["text"] == "x"
+    assert api.get(f"/api/appointments/{claim}").json()["billing_notes"][-1]["text"] == "x"
 
 
 def test_limits_answer_429(start):

@@ -66,6 +66,7 @@ _USED = {
             "primary_insurance_id_number",
             "icd10_codes",
             "notes",
+            "billing_notes",
         }
     ),
     "line_items": frozenset(
@@ -77,7 +78,7 @@ _USED = {
     "task_categories": frozenset({"id", "name", "archived"}),
     "tasks": frozenset({"id", "title", "notes"}),
     "task_notes": frozenset({"id", "task", "text"}),
-    "claim_billing_notes": frozenset({"id", "appointment", "text", "created_at"}),
+    "claim_billing_notes": frozenset({"id", "appointment", "text"}),
 }
 _NEEDED = {
     "appointments": frozenset({"id", "scheduled_time", "status", "appt_is_break", "deleted_flag", "first_billed_date"}),
@@ -92,7 +93,7 @@ _NEEDED = {
 _CAPABILITIES = MappingProxyType(
     {
         "extract": Operation(
-            "GET /api/appointments, /api/line_items, /api/patients_summary, /api/doctors, /api/claim_billing_notes",
+            "GET /api/appointments, /api/line_items, /api/patients_summary, /api/doctors",
             Certainty.SPEC,
             "the page envelope differs between the specification (data) and every client read (results): both are read",
         ),
@@ -206,30 +207,29 @@ class DrChrono:
                 "claims": pa.Table.from_pylist(claims, schema=CLAIMS),
                 "claim_lines": pa.Table.from_pylist(claim_lines, schema=CLAIM_LINES),
             },
-            pa.Table.from_pylist(self._notes(claims, billed), schema=NOTES),
+            pa.Table.from_pylist(self._notes(claims, billed, refused), schema=NOTES),
             refused,
         )
 
+    @staticmethod
     def _notes(
-        self, claims: Sequence[Mapping[str, Any]], appointments: Mapping[str, Mapping[str, Any]]
+        claims: Sequence[Mapping[str, Any]], appointments: Mapping[str, Mapping[str, Any]], refused: dict[str, int]
     ) -> list[dict[str, Any]]:
-        """What was written on the visits and on the claims by people; what medbill wrote itself is left out."""
-        by_id = {claim["claim_id"]: claim for claim in claims}
+        """What people wrote on the visits and on the claims; what medbill wrote itself is left out."""
         found = []
-        for claim_id, claim in by_id.items():
-            text = _text(appointments[claim_id].get("notes"))
+        for claim in claims:
+            appointment = appointments[claim["claim_id"]]
+            text = _text(appointment.get("notes"))
             if text and text.strip():
-                found.append(_note(claim, claim_id, "appointment", claim["service_date"], text))
-        if by_id and "text" in self._policy.fields.get("claim_billing_notes", frozenset()):
-            for record in self._list("claim_billing_notes", {}):
-                of, text = by_id.get(str(record.get("appointment"))), _text(record.get("text"))
-                if (
-                    of is not None
-                    and text
-                    and text.strip()
-                    and not any(is_reference(line) for line in text.splitlines())
-                ):
-                    found.append(_note(of, str(record["id"]), "billing", _note_day(record), text))
+                found.append(_note(claim, claim["claim_id"], "appointment", claim["service_date"], text))
+            for note in appointment.get("billing_notes") or []:
+                try:
+                    number, text = str(int(note["id"])), str(note["text"] or "")
+                except (TypeError, KeyError, ValueError):
+                    refused["BILLING_NOTE"] = refused.get("BILLING_NOTE", 0) + 1
+                    continue
+                if text.strip() and not any(is_reference(line) for line in text.splitlines()):
+                    found.append(_note(claim, number, "billing", _note_day(note), text))
         return found
 
     def _lines(self, appointments: Mapping[str, dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:

@@ -258,7 +258,7 @@ class Sandbox:
             return [t | {"notes": [n for n in notes if n["task"] == t["id"]]} for t in found]
         if resource == "appointments":
             billing_notes: dict[str, list[wire.Record]] = {}
-            for note in self.store.all("claim_billing_notes"):
+            for note in base["claim_billing_notes"] + self.store.all("claim_billing_notes"):
                 billing_notes.setdefault(str(note["appointment"]), []).append(note)
             return [a | {"billing_notes": billing_notes.get(a["id"], [])} for a in found]
         return found
