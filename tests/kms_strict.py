@@ -31,7 +31,7 @@ class Kms:
     """The pair. url: of the strict proxy; admin: a boto3 client of moto itself.
 
     refuse: an AWS error code with which every use of a key is refused. down: connections are closed unanswered. calls: the
-    operations asked for, in order. stubborn: the first this many uses are throttled.
+    operations asked for, in order. stubborn: the first this many uses are throttled. denied: operations not allowed.
     """
 
     def __init__(self, moto: tuple[str, int]) -> None:
@@ -42,11 +42,12 @@ class Kms:
         self.refuse: str | None = None
         self.down = False
         self.stubborn = 0
+        self.denied: set[str] = set()
         self.calls: list[str] = []
         self.url = ""
 
     def reset(self) -> None:
-        self.refuse, self.down, self.stubborn, self.calls = None, False, 0, []
+        self.refuse, self.down, self.stubborn, self.denied, self.calls = None, False, 0, set(), []
 
     def key(self) -> str:
         """A new key's ARN."""
@@ -74,6 +75,8 @@ class Kms:
         if self.stubborn:
             self.stubborn -= 1
             return 400, "ThrottlingException"
+        if operation in self.denied:
+            return 400, "AccessDeniedException"
         if self.refuse:
             return (500 if self.refuse == "KMSInternalException" else 400), self.refuse
         used = []

@@ -168,3 +168,41 @@ def test_a_damaged_data_key_is_counted_and_named(home: Path, database: sa.Engine
     assert done.exit_code == 1 and "1 data keys wrapped anew" in done.output and "1 are damaged" in done.output
     shown = {k["practice"]: k["opens"] for k in json.loads(keys("status", "--check", "--json").output)["data_keys"]}
     assert shown == {"hillside": "TAMPERED_DATA", "lakeside": "yes"}
+
+
+@pytest.mark.parametrize("to", ["kms", "file"])
+def test_a_move_between_a_keyring_and_kms(
+    home: Path, database: sa.Engine, kms: Any, monkeypatch: pytest.MonkeyPatch, to: str
+) -> None:
+    keys("create", str(home / "own.json"))
+    old, new = f"kms://{kms.key()}", str(home / "own.json")
+    if to == "kms":
+        old, new = new, old
+    monkeypatch.setenv("MEDBILL_KEYRING", old)
+    sealed = Envelopes(database, open_keys(Settings.from_env())).seal("lakeside", "landing", "c", b"one")
+    monkeypatch.setenv("MEDBILL_KEYRING", new)
+    alone = keys("rotate", *ACTOR).exception
+    assert isinstance(alone, KeyUnavailable) and alone.code == "KEY_OTHER"
+    for _ in range(2):  # again changes nothing: what moved is not asked of the old service
+        done = keys("rotate", *ACTOR, "--former", old)
+        assert done.exit_code == 0 and "1 data keys wrapped anew" in done.output
+    (home / "own.json").unlink() if to == "kms" else setattr(kms, "down", True)
+    assert keys("status", "--check").exit_code == 0
+    assert Envelopes(database, open_keys(Settings.from_env())).open("lakeside", "landing", "c", sealed) == b"one"
+    monkeypatch.setenv("MEDBILL_KEYRING", old)
+    kms.reset()
+    with pytest.raises(KeyUnavailable):  # a process that was left on the old service makes no second series
+        Envelopes(database, open_keys(Settings.from_env())).seal("hillside", "landing", "c", b"one")
+
+
+def test_a_move_with_the_wrong_former_service_changes_nothing(home: Path, database: sa.Engine) -> None:
+    Envelopes(database, LocalKeyring(home / "keyring.json")).seal("lakeside", "landing", "c", b"one")
+    for name in ("one.json", "two.json"):
+        keys("create", str(home / name))
+    before = [key.master_key for key in Envelopes(database, LocalKeyring(home / "one.json")).versions()]
+    done = CliRunner(env={"MEDBILL_KEYRING": str(home / "one.json")}).invoke(
+        app, ["keys", "rotate", *ACTOR, "--former", str(home / "two.json")]
+    )
+    assert isinstance(done.exception, KeyUnavailable) and done.exception.code == "KEY_OTHER"
+    after = Envelopes(database, LocalKeyring(home / "one.json")).versions()
+    assert [key.master_key for key in after] == before

@@ -148,6 +148,19 @@ def test_a_rewrap_that_breaks_off_changes_nothing(database: sa.Engine, kms: Any)
     assert {row.master_key for row in first.versions()} == {one}
 
 
+def test_a_role_that_may_wrap_and_not_unwrap_overwrites_nothing(database: sa.Engine, kms: Any, tmp_path: Path) -> None:
+    one, two, local = kms.key(), kms.key(), LocalKeyring(tmp_path / "keyring.json")
+    first = Envelopes(database, KmsKeys(one))
+    first.seal("lakeside", "landing", "c", b"data")
+    kms.denied = {"Decrypt"}
+    with pytest.raises(KeyUnavailable) as caught:
+        Envelopes(database, parse(f"kms://{two}?former={one}")).rewrap()
+    assert caught.value.code == "KEY_DENIED" and "ReEncrypt" in kms.calls
+    assert {row.master_key for row in first.versions()} == {one}
+    with pytest.raises(KeyUnavailable):
+        KmsKeys(two).wrap(local.data_key({}, first=True).plaintext, {})
+
+
 def test_a_damaged_row_stops_itself_not_the_rewrap(database: sa.Engine, kms: Any) -> None:
     envelopes = Envelopes(database, KmsKeys(kms.key()))
     sealed = envelopes.seal("lakeside", "landing", "c", b"data")

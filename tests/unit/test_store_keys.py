@@ -69,6 +69,7 @@ def test_rotation_keeps_old_keys_readable_also_in_other_processes(tmp_path: Path
     assert first.rotate().endswith("/2")
     new = first.data_key(CONTEXT)
     assert new.master_key != old.master_key
+    assert second.data_key(CONTEXT).master_key == new.master_key  # also where the other process rotated
     assert second.unwrap(new.wrapped, CONTEXT) == new.plaintext
     assert first.unwrap(old.wrapped, CONTEXT) == old.plaintext
     again = first.rewrap(old.wrapped, CONTEXT)

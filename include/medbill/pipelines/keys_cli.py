@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -58,6 +59,9 @@ def status(
 @app.command()
 def rotate(
     actor: Annotated[str, typer.Option("--actor", help="Who decides: a person's name.", envvar="MEDBILL_ACTOR")],
+    former: Annotated[
+        str | None, typer.Option("--former", help="Also move what this keyring file or kms:// address wrapped.")
+    ] = None,
 ) -> None:
     """Wrap every data key of every practice under a new master key version; what is sealed stays as it is.
 
@@ -67,16 +71,18 @@ def rotate(
     from medbill.audit.ledger import Event, RunContext
     from medbill.pipelines.context import Context
     from medbill.proposals.lifecycle import require_person
-    from medbill.store.keys import LocalKeyring
+    from medbill.settings import Settings
+    from medbill.store.keys import LocalKeyring, open_keys
 
     require_person(actor)
+    older = None if former is None else open_keys(Settings.from_env({**os.environ, "MEDBILL_KEYRING": former}))
     ctx = Context.open(run=replace(RunContext.from_env(), on_behalf_of=actor))
     event = Event(action="update", kind="keys.rotate", purpose="operations", practice="-", resource="data keys")
     with ctx.ledger.touch(event) as touch:
         if isinstance(ctx.keys, LocalKeyring):
             ctx.keys.rotate()
         touch.note(master_key=ctx.keys.current)
-        done = ctx.envelopes.rewrap()
+        done = ctx.envelopes.rewrap(older)
         touch.note(keys=done.keys, left=done.left)
     typer.echo(f"{done.keys} data keys wrapped anew, under {_current(ctx)}")
     if done.left:

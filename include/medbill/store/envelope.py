@@ -19,7 +19,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from medbill.errors import BadInput, KeyUnavailable, TamperedData
 from medbill.store import db as store_db
-from medbill.store.keys import KeyService
+from medbill.store.keys import OTHER_KEY, DataKey, KeyService
 from medbill.store.tables import data_keys
 
 _MAGIC = b"MBE1"
@@ -115,9 +115,10 @@ class Envelopes:
         self._current.pop((practice, purpose), None)
         return self.data_key(practice, purpose)[0]
 
-    def rewrap(self) -> Rewrapped:
+    def rewrap(self, former: KeyService | None = None) -> Rewrapped:
         """Wrap every data key under the current master key (after it was rotated or another was named).
 
+        former: the service that wrapped those which the present one cannot unwrap, where they move between two.
         Where none is left, no row names an older master key afterwards, so that one may be retired. A damaged row stays
         as it is and is counted. Raises KeyUnavailable, and changes nothing, where the key service cannot be used.
         """
@@ -126,7 +127,7 @@ class Envelopes:
             connection.execute(_TAKE_LOCK)  # no key is made under the older master key meanwhile
             for row in connection.execute(sa.select(data_keys).with_for_update()).all():
                 try:
-                    fresh = self._keys.rewrap(bytes(row.wrapped), _context(row.practice, row.purpose, row.version))
+                    fresh = self._anew(bytes(row.wrapped), _context(row.practice, row.purpose, row.version), former)
                 except TamperedData:
                     left += 1
                     continue
@@ -141,6 +142,14 @@ class Envelopes:
                 )
                 done += 1
         return Rewrapped(done, left)
+
+    def _anew(self, wrapped: bytes, context: dict[str, str], former: KeyService | None) -> DataKey:
+        try:
+            return self._keys.rewrap(wrapped, context)
+        except KeyUnavailable as error:
+            if former is None or error.code != OTHER_KEY:
+                raise
+        return self._keys.wrap(former.unwrap(wrapped, context), context)
 
     def versions(self) -> list[KeyVersion]:
         """All data keys by practice, purpose and version; nothing is unwrapped."""

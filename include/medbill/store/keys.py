@@ -26,6 +26,9 @@ from medbill.settings import Settings
 #: How a wrapped data key begins, by the service that wrapped it.
 LOCAL_MAGIC, KMS_MAGIC = b"MBK1", b"MBA1"
 
+#: Code of KeyUnavailable where a data key was wrapped by another key service, or under a master key this one lacks.
+OTHER_KEY = "KEY_OTHER"
+
 
 @dataclass(frozen=True)
 class DataKey:
@@ -37,7 +40,7 @@ class DataKey:
 
 
 class KeyService(Protocol):
-    """What a key-management service offers (AWS KMS: GenerateDataKey, Decrypt, ReEncrypt).
+    """What a key-management service offers (AWS KMS: GenerateDataKey, Encrypt, Decrypt, ReEncrypt).
 
     context: encryption context; a key unwraps only under the context it was made with.
     Raises KeyUnavailable where the master key is missing, disabled or out of reach, TamperedData where the wrapped key
@@ -55,6 +58,10 @@ class KeyService(Protocol):
         ...
 
     def unwrap(self, wrapped: bytes, context: Mapping[str, str]) -> bytes: ...
+
+    def wrap(self, plaintext: bytes, context: Mapping[str, str]) -> DataKey:
+        """A data key that another service unwrapped, under this one's current master key."""
+        ...
 
     def rewrap(self, wrapped: bytes, context: Mapping[str, str]) -> DataKey:
         """The same data key under the current master key."""
@@ -102,6 +109,10 @@ class LocalKeyring:
                 "a wrapped data key failed authentication; it was altered or belongs elsewhere"
             ) from None
 
+    def wrap(self, plaintext: bytes, context: Mapping[str, str]) -> DataKey:
+        self._load()
+        return self._wrap(plaintext, context)
+
     def rewrap(self, wrapped: bytes, context: Mapping[str, str]) -> DataKey:
         return self._wrap(self.unwrap(wrapped, context), context)
 
@@ -135,7 +146,9 @@ class LocalKeyring:
         try:
             return self._keys[master_key]
         except KeyError:
-            raise KeyUnavailable("the keyring lacks the master key of this data; restore the right keyring") from None
+            raise KeyUnavailable(
+                "the keyring lacks the master key of this data; restore the right keyring", code=OTHER_KEY
+            ) from None
 
     def _create(self) -> None:
         try:
@@ -212,7 +225,7 @@ def _parse(wrapped: bytes) -> tuple[str, bytes, bytes]:
     if wrapped.startswith(KMS_MAGIC):
         raise KeyUnavailable(
             "data is sealed under AWS KMS, not under a local keyring; set MEDBILL_KEYRING to that kms:// key",
-            code="KEY_OTHER",
+            code=OTHER_KEY,
         )
     start = 5 + (wrapped[4] if len(wrapped) > 4 else 0)
     if wrapped[:4] != LOCAL_MAGIC or len(wrapped) < start + 12 + 16:

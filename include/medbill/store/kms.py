@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
 from medbill.errors import KeyUnavailable, PolicyError, TamperedData
-from medbill.store.keys import KMS_MAGIC, LOCAL_MAGIC, DataKey
+from medbill.store.keys import KMS_MAGIC, LOCAL_MAGIC, OTHER_KEY, DataKey
 
 _T = TypeVar("_T")
 _SCHEME = "kms://"
@@ -78,6 +78,10 @@ class KmsKeys:
         blob = _blob(wrapped)
         return self._first(lambda key: self._decrypt(key, blob, context))
 
+    def wrap(self, plaintext: bytes, context: Mapping[str, str]) -> DataKey:
+        made = self._call("encrypt", KeyId=self.current, Plaintext=_checked(plaintext), EncryptionContext=dict(context))
+        return self._proven(made, context)
+
     def rewrap(self, wrapped: bytes, context: Mapping[str, str]) -> DataKey:
         """The same data key under the configured KMS key and its newest key material, opened once before it is given."""
         blob = _blob(wrapped)
@@ -91,9 +95,12 @@ class KmsKeys:
                 DestinationEncryptionContext=dict(context),
             )
         )
-        fresh = moved["CiphertextBlob"]
-        # A role may be allowed to wrap under a key and not to unwrap: the caller is about to overwrite the old one.
-        return DataKey(self._decrypt(self.current, fresh, context), KMS_MAGIC + fresh, moved["KeyId"])
+        return self._proven(moved, context)
+
+    def _proven(self, made: Mapping[str, Any], context: Mapping[str, str]) -> DataKey:
+        """A wrapped key, opened once: a role may be allowed to wrap and not to unwrap, and the older one is overwritten."""
+        blob = made["CiphertextBlob"]
+        return DataKey(self._decrypt(self.current, blob, context), KMS_MAGIC + blob, made["KeyId"])
 
     def _decrypt(self, key: str, blob: bytes, context: Mapping[str, str]) -> bytes:
         opened = self._call("decrypt", KeyId=key, CiphertextBlob=blob, EncryptionContext=dict(context))
@@ -150,7 +157,7 @@ class KmsKeys:
 def _blob(wrapped: bytes) -> bytes:
     if wrapped.startswith(LOCAL_MAGIC):
         raise KeyUnavailable(
-            "data is sealed under a local keyring, not under KMS; set MEDBILL_KEYRING to that file", code="KEY_OTHER"
+            "data is sealed under a local keyring, not under KMS; set MEDBILL_KEYRING to that file", code=OTHER_KEY
         )
     blob = wrapped.removeprefix(KMS_MAGIC)
     if len(blob) == len(wrapped) or not 0 < len(blob) <= _LARGEST:
@@ -212,7 +219,7 @@ def _refusal(response: Mapping[str, Any]) -> KeyUnavailable | TamperedData:
     if code == "IncorrectKeyException":
         return _OtherKey(
             "data is sealed under another KMS key; set MEDBILL_KEYRING to that one, or name it as former= as well",
-            code="KEY_OTHER",
+            code=OTHER_KEY,
         )
     if code in _REFUSALS:
         ours, what = _REFUSALS[code]
