@@ -46,3 +46,13 @@ def test_event_ids_are_uuid7_in_order_of_time() -> None:
     assert {i.variant for i in ids} == {uuid.RFC_4122}
     assert len(set(ids)) == 200
     assert [i.int >> 80 for i in ids] == sorted(i.int >> 80 for i in ids)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("prompt_hash", "x"), ("response_hash", "AB" * 32), ("model", 4), ("decision", ["a"])]
+)
+def test_known_details_have_their_form(name: str, value: object) -> None:
+    with pytest.raises(ValueError, match=name):
+        Event("read", "k", "payment", "p", "r", details={name: value})
+    good = Event("read", "k", "payment", "p", "r", details={"prompt_hash": "ab" * 32, "model": "m", "decision": None})
+    assert good.details["model"] == "m"

@@ -7,6 +7,7 @@ on its own: the intent before protected data is reached for, the outcome after (
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import time
 import uuid
@@ -24,7 +25,11 @@ from medbill.errors import LedgerUnavailable, MedbillError
 
 #: What an event does to the resource, and the letter FHIR AuditEvent.action has for it.
 ACTIONS = {"C": "create", "R": "read", "U": "update", "D": "delete", "E": "execute"}
+#: Details that mean the same in every row and can be searched by: hashes of what a model was asked and answered (of the
+#: sealed bytes, not of short text), its name, what was decided, and the hash of the proposal that was decided on.
+KNOWN_DETAILS = ("prompt_hash", "response_hash", "model", "decision", "proposal_hash")
 _SCHEMA_VERSION = 1
+_HASH = re.compile(r"[0-9a-f]{64}")
 _LONGEST = 512  # characters of one detail: a count, a code, a hash or a list of them; not a text
 _ATTEMPTS = 4
 _TRANSIENT = ("40001", "40P01", "57P01", "57P02", "57P03", "08")  # and no SQLSTATE at all: the connection broke
@@ -69,7 +74,8 @@ class Event:
     action: create, read, update, delete or execute (or FHIR's letter). kind: what is done, dotted, e.g. "landing.read".
     purpose: why (treatment, payment, operations, ...). practice: its id, "-" where it is all of them. resource: which
     object, by id or key. subject_token: the claim or patient, as vault token. source_hash: SHA-256 of the bytes read, of
-    whole files or partitions only (the hash of a short value can be guessed). details: counts, codes, hashes, ids.
+    whole files or partitions only (the hash of a short value can be guessed). details: counts, codes, hashes, ids; those
+    of KNOWN_DETAILS under these names. Who gets protected data outside: recipient, recipient_address, what.
     idempotency_key: a second record() with it finds the first row; without it every event is its own.
 
     Raises ValueError for what the ledger must not or cannot hold.
@@ -228,6 +234,11 @@ def _check_details(details: Mapping[str, Any]) -> None:
                 raise ValueError(f"detail {name} must be text, a whole number, a truth value or a list of them")
             if isinstance(one, str) and (len(one) > _LONGEST or "\0" in one):
                 raise ValueError(f"detail {name} is longer than {_LONGEST} characters or holds a NUL")
+        if name in KNOWN_DETAILS and value is not None:
+            if not isinstance(value, str):
+                raise ValueError(f"detail {name} is one text")
+            if name.endswith("_hash") and not _HASH.fullmatch(value):
+                raise ValueError(f"detail {name} is a SHA-256 in hexadecimal")
 
 
 def _event_id() -> str:

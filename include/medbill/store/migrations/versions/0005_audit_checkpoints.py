@@ -47,6 +47,7 @@ END $$;
 
 CREATE INDEX rows_terms ON audit.rows USING gin (audit.terms(payload)) WHERE audit.terms(payload) <> '{}';
 CREATE INDEX rows_proposal ON audit.rows (resource, recorded_at) WHERE left(resource, 9) = 'proposal:';
+CREATE INDEX rows_proposal_hash ON audit.rows (source_hash) WHERE left(resource, 9) = 'proposal:';
 CREATE INDEX rows_subject_time ON audit.rows (subject_token, recorded_at) WHERE subject_token IS NOT NULL;
 DROP INDEX audit.rows_subject;
 """
@@ -88,6 +89,6 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.get_bind().exec_driver_sql(
         "CREATE INDEX rows_subject ON audit.rows (subject_token) WHERE subject_token IS NOT NULL;"
-        "DROP INDEX audit.rows_terms; DROP INDEX audit.rows_proposal; DROP INDEX audit.rows_subject_time;"
+        "DROP INDEX audit.rows_terms; DROP INDEX audit.rows_proposal; DROP INDEX audit.rows_proposal_hash; DROP INDEX audit.rows_subject_time;"
         "DROP FUNCTION audit.terms(bytea); DROP TABLE audit.checkpoints"
     )
