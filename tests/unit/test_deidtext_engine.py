@@ -100,6 +100,14 @@ def test_a_pattern_out_of_time_stops_the_text(monkeypatch: pytest.MonkeyPatch) -
         ENGINE.analyze(["Patient John Smith, MRN 83016613, seen 04/12/2023. " * 2000])
 
 
+def test_the_locked_model_loads_without_a_download_and_takes_nothing_away() -> None:
+    texts = ["Seen by Dr. Anna Novak, MRN 83016613.", "Ask Wolfeschlegel about CPT 99213."]
+    plain, helped = ENGINE.analyze(texts), Engine("en_core_web_sm").analyze(texts)
+    for some, more in zip(plain, helped, strict=True):
+        assert all(any(m.start <= s.start and s.end <= m.end for m in more) for s in some)
+    assert not any("99213" in texts[1][s.start : s.end] for s in helped[1])
+
+
 def test_an_unknown_model_is_refused() -> None:
     with pytest.raises(ModelUnavailable):
         Engine("no_such_model")
