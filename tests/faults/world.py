@@ -430,11 +430,11 @@ def steady_tokens() -> Iterator[None]:
     """The vault gives steady_token() instead of a random one; all else of it is as it is."""
     insert, fresh = vaults.Vault._insert, vaults._fresh_tokens
 
-    def steady_insert(vault: vaults.Vault, *asked: Any) -> None:
+    def steady_insert(vault: vaults.Vault, *asked: Any) -> Any:
         kind, values = asked[-2:]
         vaults._fresh_tokens = lambda _kind, _count: [steady_token(kind, value) for value in values.values()]
         try:
-            insert(vault, *asked)
+            return insert(vault, *asked)
         finally:
             vaults._fresh_tokens = fresh
 

@@ -198,7 +198,7 @@ def test_a_patient_called_like_another_payment_s_payer_or_in_part_of_one_passes(
     rows = _rows(transactions=2)
     rows["remittances"][0]["payer_name"] = "CANARYSON HEALTH PLAN"
     rows["remittances"][1]["payer_name"] = "HUMANA"
-    rows["claims"][0]["patient_last_name"] = "Humana"
+    rows["claims"][3]["patient_last_name"] = "Humana"
     assert _refused(rows) == [[]]
 
 

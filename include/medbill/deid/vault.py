@@ -217,8 +217,8 @@ class Vault:
             stored = self._stored(wanted)
             try:
                 return {token: self._open(token, stored[token]) for token in wanted}
-            except KeyUnavailable:  # a rotation sealed the value anew and retired the key since
-                if attempt == _ROUNDS - 1:
+            except KeyUnavailable as error:  # a rotation sealed the value anew and retired the key since
+                if attempt == _ROUNDS - 1 or error.code != KeyUnavailable.code:
                     raise
         raise AssertionError("unreachable")
 
@@ -388,8 +388,8 @@ class Vault:
                 continue
             try:
                 keys = [(v, self._envelopes.data_key(self._practice, "index", v)[1]) for v in versions["index"]]
-            except KeyUnavailable:  # a rotation retired it between the two looks
-                if attempt == _ROUNDS - 1:
+            except KeyUnavailable as error:  # a rotation retired it between the two looks
+                if attempt == _ROUNDS - 1 or error.code != KeyUnavailable.code:
                     raise
                 continue
             return _Generation(rows[0].epoch, versions["vault"][0], tuple(keys))

@@ -93,11 +93,11 @@ _PEOPLE = tuple((f"{who}_last_name", f"{who}_first_name") for who in ("patient",
 
 def _names_nobody(tables: Tables, name: str, column: str) -> pa.ChunkedArray:
     """Per row: whether a payer's name, which is published, names no patient: neither last and first name of one person of
-    the partition, nor as a whole a name of a person of its own payment. (A patient may be called as another's payer.)"""
+    the partition, nor as a whole a name that every patient of its payment bears. (Of many patients one may be called Humana.)"""
     table, claims = tables[name], tables["claims"]
     payers = {text: _spoken(text) for text in pc.unique(table[column]).to_pylist() if text}
     said = set(payers.values())
-    alone: set[tuple[int, tuple[str, ...]]] = set()
+    borne: dict[int, set[tuple[str, ...]]] = {}  # by payment: the names of payers that all of its patients bear
     pairs: dict[tuple[str, ...], set[tuple[str, ...]]] = {}
     for last_name, first_name in _PEOPLE:
         if last_name not in claims.column_names or first_name not in claims.column_names:
@@ -105,15 +105,15 @@ def _names_nobody(tables: Tables, name: str, column: str) -> pa.ChunkedArray:
         people = claims.select(["remittance_index", last_name, first_name])
         for person in people.group_by(people.column_names).aggregate([]).to_pylist():
             last, first = _spoken(person[last_name] or ""), _spoken(person[first_name] or "")
-            for words in (last, first):
-                if words in said:
-                    alone.add((person["remittance_index"], words))
             if last and first:
                 pairs.setdefault(last, set()).add(first)
+            if last_name == _PEOPLE[0][0]:
+                payment, here = person["remittance_index"], said & {last, first}
+                borne[payment] = borne[payment] & here if payment in borne else here
     both = {text for text, words in payers.items() if _holds_both(words, pairs)}
     rows = zip(table["remittance_index"].to_pylist(), table[column].to_pylist(), strict=True)
     return pa.chunked_array(
-        [[not text or (text not in both and (r, payers[text]) not in alone) for r, text in rows]], pa.bool_()
+        [[not text or (text not in both and payers[text] not in borne.get(r, ())) for r, text in rows]], pa.bool_()
     )
 
 
