@@ -41,6 +41,7 @@ _SETTINGS = (
 _ROW = struct.pack(">q", 20) + b"medbill.audit.row.v1" + struct.pack(">q", 8)
 _EIGHT = struct.pack(">q", 8)
 _THIRTY_TWO = struct.pack(">q", 32)
+_decode: Callable[[str, int], tuple[Any, int]] = json.JSONDecoder().raw_decode
 _MANY = 20_000  # entries of a memo before it is emptied
 _UNESCAPED = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
 
@@ -125,7 +126,7 @@ class _Walk:
         text = data[:-1].decode()
         values = text.split("\t")
         try:
-            sound = text.count("\\") == 3 + values.count("\\N") and self._sound(values)
+            sound = text.count("\\") == 6 + values.count("\\N") and self._sound(values)
         except (ValueError, IndexError):
             sound = False
         if sound:
@@ -207,8 +208,8 @@ class _Walk:
             return len(content) == len(before) + len(after)
         if details[:12] != b',"details":{':
             return False
-        members: dict[str, Any] = json.loads(b"{" + details[1:] + b"}")
-        return members.keys() == {"details"}
+        text = details[11:].decode()
+        return _decode(text, 0)[1] == len(text)  # one object and nothing behind it that could repeat a member
 
     def _microseconds(self, text: str) -> int:
         """Of a timestamp as PostgreSQL writes it in UTC, since 1970."""
