@@ -11,7 +11,7 @@ import regex
 
 from medbill.deid.text.lexicon import word_list, word_set
 from medbill.deid.text.note import Note
-from medbill.deid.text.scan import finditer, near
+from medbill.deid.text.scan import at, finditer, led, near
 from medbill.deid.text.span import Span, spot
 
 _FULL = word_list("""
@@ -164,7 +164,19 @@ _GLUED_MONTH = re.compile(
 )
 _MAYBE_NUMERIC = re.compile(r"[\dOlI]\s?[/.-]\s?[\dOlI]{1,2}\s?[/.-]\s?[\dOlI]|(?<!\d)(?:19|20)\d{6}(?!\d)")
 _MAYBE_SHORT = re.compile(r"(?<![\w/.-])\d{1,2}[/-](?:\d\d?(?!\d)|(?:19|20)\d\d)(?![\w/%]|-\d{1,4}[/-]\d{4}|\.\d)")
-_MAYBE_OLD = re.compile(r"(?<![\w.$/-])(?:9[\dOo]|1[0-2]\d)(?![\d/])|nonagen|centen|90|ninet|hundred", re.I)
+_MAYBE_OLD = re.compile(
+    r"[91NnCcHh](?:(?<=[91])(?:(?<![\w.$/-].)(?:(?<=9)[\dOo]|(?<=1)[0-2]\d)(?![\d/])|(?<=9)0)"
+    r"|(?i:(?<=n)(?:onagen|inet)|(?<=c)enten|(?<=h)undred))"
+)
+_NUMERIC_LEAD = re.compile(r"[\dOoLlIi](?<![\w./-].)")
+_MONTH_LEAD = led(
+    *(rf"{word}[\s-]" for word in ("in", "since", "until", "till", "by", "before", "after", "during", "from", "of", "through",
+      "thru", "last", "next", "this", "early", "mid", "late", "every", "each"))
+)  # fmt: skip
+_HOLIDAY_LEAD = led(
+    "Chris", "Thanks", "New", "Indep", "Labor", "Memor", "Veter", "Easter", "Hallow", "Valent", "Mother", "Father", "the", "Fourth",
+    "4th", case=True,
+)  # fmt: skip
 _WEEKDAYS = word_set("""
 monday tuesday wednesday thursday friday saturday sunday mondays tuesdays wednesdays thursdays fridays saturdays
 sundays mon tue tues wed thu thur thurs fri
@@ -175,7 +187,7 @@ christmas thanksgiving year independence labor memorial veterans easter hallowee
 """)
 _SEASON = re.compile(r"\b(?:spring|summer|fall|autumn|winter)\s+(?:of\s+)?(?:19|20)\d\d\b", re.I)
 _BIRTH = word_set("dob born birth birthdate birthday dos dod date yob d b")
-_BIRTH_AT = re.compile(r"\b(?:d\.?o\.?[bsd]\b|birth|date\s+of|born|year\s+of\s+birth|yob|b\.)", re.I)
+_BIRTH_AT = led(r"d\.?o\.?[bsd]\b", "birth", r"date\s+of", "born", r"year\s+of\s+birth", "yob", r"b\.")
 _OLD = word_set("""
 ninety hundred nineties 90s hundreds 100s nonagenarian nonagenarians centenarian centenarians supercentenarian
 supercentenarians 90
@@ -245,7 +257,7 @@ def find(note: Note, today: date | None = None) -> list[Span]:
                     continue
                 found.append(spot(match, 0, "DATE", 0.9, "date_written"))
         found += [spot(m, 0, "DATE", 0.6, "month") for m in _MONTH_NAME.finditer(text)]
-        for match in finditer(_MONTH_ALONE, text):
+        for match in at(_MONTH_ALONE, _MONTH_LEAD, text):
             if match[1][0].isupper() or match[1].split()[-1].lower() not in (
                 "may",
                 "march",
@@ -257,7 +269,7 @@ def find(note: Note, today: date | None = None) -> list[Span]:
             ):
                 found.append(spot(match, 1, "DATE", 0.6, "month"))
     if note.tokens:
-        for match in near(_NUMERIC, _MAYBE_NUMERIC, text, 6, 34):
+        for match in near(_NUMERIC, _MAYBE_NUMERIC, text, 6, 34, _NUMERIC_LEAD):
             found.append(spot(match, 0, "DATE", 0.9, "date_numeric"))
         if _MAYBE_SHORT.search(text):
             for match in near(_SHORT_NUMERIC, _MAYBE_SHORT, text, 18, 24):
@@ -283,7 +295,7 @@ def find(note: Note, today: date | None = None) -> list[Span]:
     if note.tokens and note.has({"spring", "summer", "fall", "autumn", "winter"}):
         found += [spot(m, 0, "DATE", 0.6, "season") for m in _SEASON.finditer(text)]
     if note.has(_HOLIDAYS):
-        found += [spot(m, 0, "DATE", 0.6, "holiday") for m in finditer(_HOLIDAY, text)]
+        found += [spot(m, 0, "DATE", 0.6, "holiday") for m in at(_HOLIDAY, _HOLIDAY_LEAD, text)]
     if note.tokens or note.has(_OLD):
         for match in near(_AGE, _MAYBE_OLD, text, 40, 40):
             found.append(spot(match, match.lastindex or 0, "AGE", 0.9, "age_over_89"))

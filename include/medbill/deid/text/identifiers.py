@@ -10,7 +10,7 @@ import regex
 from medbill.deid.text import guard
 from medbill.deid.text.lexicon import flags, word_set
 from medbill.deid.text.note import Note
-from medbill.deid.text.scan import TIME_LIMIT, finditer, near
+from medbill.deid.text.scan import TIME_LIMIT, at, finditer, led, near
 from medbill.deid.text.span import Span, spot
 
 # (type, labels that speak for themselves, labels that need "number", "#" or "ID" or a value that looks like one)
@@ -177,7 +177,7 @@ _EMAIL = regex.compile(
 _TLD = r"(?:com|org|net|edu|gov|mil|io|us|info|biz|health|care|med|clinic|app|dev|ai|co|me|tv|ca|uk|de)"
 _URL = regex.compile(
     rf"\b(?:https?|ftp|sftp|hxxps?)\s?:\s?//[^\s<>\"')\]]+|\bwww\.[^\s<>\"')\]]+|"
-    rf"(?<![\w@.-])(?:[A-Z0-9-]{{2,40}}\.){{1,4}}{_TLD}(?:/[^\s<>\"')\]]*|(?![\w.-]))",
+    rf"(?<![\w@.-])(?:[A-Z0-9-]{{2,40}}+\.){{1,4}}{_TLD}(?:/[^\s<>\"')\]]*|(?![\w.-]))",
     regex.I,
 )
 _IP = regex.compile(
@@ -316,7 +316,7 @@ def _labelled(note: Note) -> list[Span]:
         for m in _LETTERS_ONLY.finditer(text):
             if m[1] not in _NO_VALUES:
                 found.append(spot(m, 1, "REFERENCE", 0.6, "labelled_letters"))
-        for m in finditer(_OCR_VALUE, text):
+        for m in finditer(_OCR_VALUE, text) if _MAYBE_OCR.search(text) else ():
             match = _STRONG.match(text, max(0, m.start() - _REACH), m.start(), timeout=TIME_LIMIT)
             if match is not None:
                 found.append(spot(m, 0, match.lastgroup or "REFERENCE", 0.8, "labelled_id"))
@@ -383,12 +383,25 @@ _NO_VALUES = frozenset(
         "TBD",
     ]
 )
+_MAYBE_OCR = re.compile(r"[OolI]{5}")
 _OCR_VALUE = regex.compile(r"(?<![\w])[OolI]{5,}(?![\w])")
-_MAYBE_SSN = re.compile(r"\d{3}[-. ]\s?\d\d[-. ]\s?\d{4}|[X*]{3}-?[X*]|\b(?:ssn?|social|soc|last\s+(?:4|four))\b", re.I)
+# These begin with a set of characters, then look back at which it was: the search skips from one to the next.
+_MAYBE_SSN = re.compile(
+    r"[\dXx*SsLl](?:(?<=\d)\d\d[-. ]\s?\d\d[-. ]\s?\d{4}|(?<=[Xx*])[Xx*]{2}-?[Xx*]"
+    r"|(?<=\b[SsLl])(?i:(?<=s)(?:sn?|oc(?:ial)?)|(?<=l)ast\s+(?:4|four))\b)"
+)
 _AT_SIGN = re.compile("@")
 _LONG_NUMBER = re.compile(r"[\dOolI](?:[-. ()/]{0,2}[\dOolI]){6}")
-_MISREAD = re.compile(r"\d[OolIS][\d-]|[-( .][OolIS]\d|\d[OolIS](?:[OolIS]|\b)")
-_MAYBE_PHONE = re.compile(r"\d{3}\s?\)?[-.\s/]{0,3}\d{3}\s?[-.\s]?\s?\d{4}|\+\d|\d{3}\s?[-.]\s?\d{4}")
+_MISREAD = re.compile(r"[-\d( .](?:(?<=\d)[OolIS](?:[\dOolIS-]|\b)|(?<=\D)[OolIS]\d)")
+_MAYBE_PHONE = re.compile(
+    r"[\d+](?:(?<=\+)\d|(?<=\d)\d\d(?:\s?\)?[-.\s/]{0,3}\d{3}\s?[-.\s]?\s?\d{4}|\s?[-.]\s?\d{4}))"
+)
+_PHONE_LEAD = re.compile(r"[\d(+](?<!\w.)")
+_PHONE_LABEL_LEAD = led(
+    "teleph", "phone", "ph", "tel", "cell", "mob", "home", "work", "call", "contact", "fa", "pager", "beeper", "reach", "text",
+    "sms", "hotline", "dial",
+)  # fmt: skip
+_PLATE_LEAD = led("licen", "plate", "tag", "reg")
 #: A telephone number in which OCR took a figure for a letter.
 _PHONE_OCR = regex.compile(
     r"(?<![\w.$/-])(?=(?:[^\d\n]{0,3}[\dOolIS]){10})(?:\+?1[-.\s]{0,2})?\(?[\dOolIS]{3}\)?[-.\s]{1,2}[\dOolIS]{3}[-.\s][\dOolIS]{4}(?![\w-])"
@@ -397,7 +410,10 @@ _MAYBE_URL = re.compile(
     r"://|: ?//|www\.|\.(?:com|org|net|edu|gov|mil|io|us|info|biz|health|care|med|clinic|app|dev|ai|co|me|tv|ca|uk|de)\b",
     re.I,
 )
-_MAYBE_IP = re.compile(r"\d\.\d{1,3}\.\d|[0-9A-F]:[0-9A-F]{0,4}:|::[0-9A-F]|[0-9A-F]{2}-[0-9A-F]{2}-[0-9A-F]{2}-", re.I)
+_MAYBE_IP = re.compile(
+    r"[\dA-Fa-f:](?:(?<=\d)\.\d{1,3}\.\d|(?<=[^:]):[\dA-Fa-f]{0,4}:|(?<=:):[\dA-Fa-f]"
+    r"|(?<=[^:])[\dA-Fa-f]-[\dA-Fa-f]{2}-[\dA-Fa-f]{2}-)"
+)
 _MAYBE_CARD = re.compile(r"\d{4}[- ](?:\d{4}|\d{6})[- ]")
 
 
@@ -426,14 +442,14 @@ def find(note: Note) -> list[Span]:
     labelled = _labelled(note)
     found += labelled
     found += _near("SSN", 0.95, "ssn", _SSN, _MAYBE_SSN, text, 2, 60)
-    for match in near(_PHONE, _MAYBE_PHONE, text, 8, 30):
+    for match in near(_PHONE, _MAYBE_PHONE, text, 8, 30, _PHONE_LEAD):
         fax = _FAX_BEFORE.search(text, max(0, match.start() - 25), match.start(), timeout=TIME_LIMIT) is not None
         found.append(spot(match, 0, "FAX" if fax else "PHONE", 0.9, "phone"))
     for match in near(_PHONE_OCR, _MISREAD, text, 16, 16):
         if _digits(match[0]) >= 7:
             found.append(spot(match, 0, "PHONE", 0.7, "phone"))
     if note.has(_PHONE_TRIGGERS):
-        for match in near(_PHONE_LABELLED, _LONG_NUMBER, text, 50, 40):
+        for match in near(_PHONE_LABELLED, _LONG_NUMBER, text, 50, 40, _PHONE_LABEL_LEAD):
             if _digits(match[2]) >= 5 and not note.protected(match.start(2), match.end(2)):
                 kind = "FAX" if match[1].lower().startswith("f") else "PHONE"
                 found.append(spot(match, 2, kind, 0.9, "phone"))
@@ -442,7 +458,7 @@ def find(note: Note) -> list[Span]:
     if note.has({"ext", "extension"}):
         found += _simple("PHONE", 0.8, "phone", _EXTENSION, text)
     if note.has({"plate", "plates", "tag", "registration", "reg"}):
-        found += _simple("PLATE", 0.9, "plate", _PLATE, text)
+        found += [spot(m, m.lastindex or 0, "PLATE", 0.9, "plate") for m in at(_PLATE, _PLATE_LEAD, text)]
     found += _near("ACCOUNT", 0.9, "card", _CARD, _MAYBE_CARD, text, 8, 16)
     known = sorted((s.start, s.end) for s in found)
     starts = [a for a, _ in known]

@@ -26,7 +26,7 @@ from medbill.deid.text.lexicon import (
     word_set,
 )
 from medbill.deid.text.note import Note
-from medbill.deid.text.scan import TIME_LIMIT, finditer, near
+from medbill.deid.text.scan import TIME_LIMIT, at, finditer, led, near
 from medbill.deid.text.span import Span, spot
 from medbill.deid.text.words import TITLES, Word
 
@@ -72,10 +72,12 @@ _LABELLED = regex.compile(
     r"([^\W\d_][\w'.-]*(?:,?[ \t]+(?:[^\W\d_]\.|[^\W\d_][\w'-]*)){0,3})",
     regex.I,
 )
-_TITLE_AT = re.compile(
-    r"\b(?:[Dd]rs?|DR|[Mm]rs?|MRS?|[Mm]s|MS|Miss|MISS|Prof|PROF|Doctor|DOCTOR|Professor|Nurse|NURSE|Mister|Sgt|Capt|Rev|Atty|Hon|Judge|"
-    r"Officer|Se\u00f1ora?|Senora?)\b"
-)
+_TITLE_AT = led(
+    *(rf"{title}\b" for title in ("Drs?", "drs?", "DR", "Mrs?", "mrs?", "MRS?", "Ms", "ms", "MS", "Miss", "MISS", "Prof", "PROF",
+      "Doctor", "DOCTOR", "Professor", "Nurse", "NURSE", "Mister", "Sgt", "Capt", "Rev", "Atty", "Hon", "Judge", "Officer",
+      "Se\u00f1ora?", "Senora?")),
+    case=True,
+)  # fmt: skip
 _INITIALS = regex.compile(r"(?<![\w.])(?:[A-Z]\.\s?){2,3}(?![\w])")
 #: Written with full stops and no initials, unless they stand where a name is due.
 _DOTTED = word_set("""
@@ -85,6 +87,7 @@ _INITIALS_CUED = regex.compile(
     r"\b(?:patient|pt|initials?|client|mr|mrs|ms|name)(?:\s+(?:is|are|was)|\s*:)?\s+([A-Z]{2}|[A-Z]\.?\s?[A-Z]\.?)(?![\w])",
     regex.I,
 )
+_INITIALS_LEAD = led("patient", "pt", "initial", "client", "mr", "ms", "name")
 _NOT_INITIALS = word_set("""
 us uk md do pa np rn dc po pc am pm ie eg bid tid qid qd qhs iv im id er ed or icu ot pt dob lp va ny la sf bp
 hr cc op ob gi gu ms ra mi cp mr ct mri ekg ns nsr cv ra sob ha hx dx tx rx fx sx cad dm htn ii iii to in on is
@@ -109,7 +112,7 @@ RHIT LMFT PsyD PharmD MBBS FRCP BSN MSN CNA CMA RT RD RDN Esq M D R N Ph Pharm
 """)
 _ALSO_WORDS = word_set("PT OT OD DO PA RT DC RD CPC")
 _CREDENTIAL_AT = re.compile(rf"(?<=[\s,]){_CREDENTIALS}(?![\w])")
-_NAME_LABEL = re.compile(r"[a-z]\s*[:=]", re.I)
+_NAME_LABEL = re.compile(r"[A-Za-z]\s*[:=]")
 _MAYBE_INITIALS = re.compile(r"(?<![\w.])[A-Z]\.\s?[A-Z]\.")
 _INITIALS_TRIGGERS = word_set("patient pt initial initials client mr mrs ms name")
 _FOLLOW = regex.compile(
@@ -207,12 +210,12 @@ def find(note: Note) -> list[Span]:
             ):
                 add(Span(match.start(), match.start() + len(match[0].rstrip()), "PERSON", 0.6, "initials"))
     if note.has(_INITIALS_TRIGGERS):
-        for match in finditer(_INITIALS_CUED, text):
+        for match in at(_INITIALS_CUED, _INITIALS_LEAD, text):
             letters = _NOT_LETTER.sub("", match[1])
             if letters.isupper() and letters.lower() not in _NOT_INITIALS:
                 add(spot(match, 1, "PERSON", 0.6, "initials"))
     if not note.words.isdisjoint(_LOWER_CUES):
-        for match in finditer(_LOWER_CUED, text):
+        for match in at(_LOWER_CUED, _LOWER_LEAD, text):
             lower = _lower_name(match[1])
             if lower:
                 add(Span(match.start(1), match.start(1) + lower, "PERSON", 0.7, "lower_case_name"))
@@ -380,6 +383,12 @@ _LOWER_CUED = regex.compile(
     r"aunt|uncle|partner|guarantor|subscriber|insured|caller|dr|mr|mrs|ms|miss)\.?:?\s+"
     r"([a-z][a-z'-]+(?:\s[a-z]\b\.?)?(?:\s[a-z][a-z'-]+){0,4})"
 )
+_LOWER_LEAD = led(
+    *(rf"{cue}[.:\s]" for cue in ("pt", "patient", "client", "named?", "wife", "husband", "spouse", "mother", "father", "mom", "dad",
+      "son", "daughter", "sister", "brother", "aunt", "uncle", "partner", "guarantor", "subscriber", "insured", "caller", "dr",
+      "mrs?", "ms", "miss")),
+    case=True,
+)  # fmt: skip
 
 
 def _lower_name(value: str) -> int:

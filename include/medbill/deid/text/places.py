@@ -29,7 +29,7 @@ from medbill.deid.text.lexicon import (
 )
 from medbill.deid.text.note import Note
 from medbill.deid.text.people import _is_eponym
-from medbill.deid.text.scan import TIME_LIMIT, finditer, near
+from medbill.deid.text.scan import TIME_LIMIT, finditer, led, near
 from medbill.deid.text.span import Span, spot
 from medbill.deid.text.words import TITLES, Word
 
@@ -184,13 +184,16 @@ _ORG_BODY = regex.compile(r"[A-Z0-9][\w'&.-]*(?:,?\s+(?:(?:and|&|of|the)\s+)?[A-
 _OFFICE_AT = re.compile(
     r"\b(?:clinic|office|hospital|campus|branch|location|practice|facility|site|center|urgent\s+care|ER|ED|VA|area|suburbs?)\b"
 )
-_WORKS_AT = re.compile(r"\b(?:employ|works?\b|work(?:ing|ed)|job|occupation|retired|laid|sponsored|coverage)", re.I)
+_WORKS_AT = led(
+    "employ", r"works?\b", "work(?:ing|ed)", "job", "occupation", "retired", "laid", "sponsored", "coverage"
+)
 _COMPANY_AT = re.compile(
     r"\b(?:Inc|LLC|L\.L\.C|Ltd|Corp|Corporation|Company|Co|PLC|LLP|PLLC|P\.?C|P\.?A|Group|Sons|Industries|Enterprises|Holdings|"
     r"Partners|Logistics|Manufacturing|Construction|Trucking|Bank|Airlines)\b"
 )
 _HOUSE_NUMBER = re.compile(r"[\dlIOS][A-Z]?\s+[A-Za-z0-9]")
-_CUE_AT = re.compile(r"\b(?:addr|liv(?:e|ing)|resid|located|mail|home|street)", re.I)
+_CUE_AT = led("addr", "liv(?:e|ing)", "resid", "located", "mail", "home", "street")
+_STREET_LEAD = re.compile(r"[\dlIOS](?<![\w$./-].)[\dlIOS]{0,5}[A-Z]?(?:-\d+)?\s")
 _SUFFIX_WORDS = frozenset(_SUFFIXES.lower().split("|"))
 _PLAIN_SUFFIX_WORDS = frozenset(_PLAIN_SUFFIX.lower().split("|"))
 _BARE_SUFFIX_FORMS = word_set("Street Avenue Boulevard Blvd Ave Lane Parkway Turnpike Road")
@@ -315,7 +318,7 @@ def _addresses(note: Note, found: list[Span]) -> None:
     if note.has(_SUFFIX_WORDS):
         patterns = [_STREET, _STREET_ANY] if note.has(_PLAIN_SUFFIX_WORDS) else [_STREET]
         for pattern in patterns:
-            for match in near(pattern, _HOUSE_NUMBER, text, 8, 90):
+            for match in near(pattern, _HOUSE_NUMBER, text, 8, 90, _STREET_LEAD):
                 if not _dose(match[0]):
                     found.append(spot(match, 0, "ADDRESS", 0.85, "street"))
     if note.has(_ADDRESS_CUES):
