@@ -158,6 +158,7 @@ def _pain(text: str, start: int, end: int) -> bool:
     )
 
 
+_CLEAN_MONTHS = frozenset(_FULL) | frozenset(_SHORT)
 _ALL_MONTHS = frozenset(_FULL) | frozenset(_SHORT) | _MISSPELT
 _GLUED_MONTH = re.compile(
     r"\d(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)|(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)\d", re.I
@@ -168,11 +169,6 @@ _MAYBE_OLD = re.compile(
     r"[91NnCcHh](?:(?<=[91])(?:(?<![\w.$/-].)(?:(?<=9)[\dOo]|(?<=1)[0-2]\d)(?![\d/])|(?<=9)0)"
     r"|(?i:(?<=n)(?:onagen|inet)|(?<=c)enten|(?<=h)undred))"
 )
-_NUMERIC_LEAD = re.compile(r"[\dOoLlIi](?<![\w./-].)")
-_MONTH_LEAD = led(
-    *(rf"{word}[\s-]" for word in ("in", "since", "until", "till", "by", "before", "after", "during", "from", "of", "through",
-      "thru", "last", "next", "this", "early", "mid", "late", "every", "each"))
-)  # fmt: skip
 _HOLIDAY_LEAD = led(
     "Chris", "Thanks", "New", "Indep", "Labor", "Memor", "Veter", "Easter", "Hallow", "Valent", "Mother", "Father", "the", "Fourth",
     "4th", case=True,
@@ -257,7 +253,7 @@ def find(note: Note, today: date | None = None) -> list[Span]:
                     continue
                 found.append(spot(match, 0, "DATE", 0.9, "date_written"))
         found += [spot(m, 0, "DATE", 0.6, "month") for m in _MONTH_NAME.finditer(text)]
-        for match in at(_MONTH_ALONE, _MONTH_LEAD, text):
+        for match in finditer(_MONTH_ALONE, text) if note.has(_CLEAN_MONTHS) else ():
             if match[1][0].isupper() or match[1].split()[-1].lower() not in (
                 "may",
                 "march",
@@ -269,7 +265,7 @@ def find(note: Note, today: date | None = None) -> list[Span]:
             ):
                 found.append(spot(match, 1, "DATE", 0.6, "month"))
     if note.tokens:
-        for match in near(_NUMERIC, _MAYBE_NUMERIC, text, 6, 34, _NUMERIC_LEAD):
+        for match in near(_NUMERIC, _MAYBE_NUMERIC, text, 6, 34):
             found.append(spot(match, 0, "DATE", 0.9, "date_numeric"))
         if _MAYBE_SHORT.search(text):
             for match in near(_SHORT_NUMERIC, _MAYBE_SHORT, text, 18, 24):

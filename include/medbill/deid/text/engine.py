@@ -173,6 +173,9 @@ class Engine:
 def _place(out: list[list[Span]], piece: tuple[int, int, int, int, Note, list[Span]]) -> None:
     """Add a piece's spans to its text's, as offsets into the text as given."""
     n, offset, low, high, note, found = piece
+    if low == 0 and high == len(note.view.original) and note.view.same:  # the whole text, as given
+        out[n] += found
+        return
     for span in found:
         start, end = note.view.to_original(span.start, span.end)
         if low <= offset + start < high:

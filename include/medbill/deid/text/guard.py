@@ -6,7 +6,7 @@ import re
 
 import regex
 
-from medbill.deid.text.scan import at, finditer
+from medbill.deid.text.scan import finditer
 
 _CODE_WORD = (
     r"(?:CPT|HCPCS|ICD(?:-?(?:9|10))?(?:-?CM|-?PCS)?|procedure|proc|px|dx|diagnos[ei]s|codes?|NDC|CARC|RARC|rev(?:enue)?|"
@@ -66,15 +66,7 @@ _VITAL_WORDS = re.compile(
     r"g\d|apgar)",
     re.I,
 )
-#: The codes and amounts, each with the quick pattern it begins with.
-_NEAR = (
-    (_NDC, re.compile(r"[\dNn](?<!\w.)")),
-    (_ICD, re.compile(r"[A-TV-Z](?<![\w#-].)\d")),
-    (_HCPCS, re.compile(r"[A-V\d](?<![\w#-].)\d\d")),
-    (_CARC, re.compile(r"[CPOMN](?<![\w-].)")),
-    (_AMOUNT, re.compile(r"[$€£\d](?<![\w.]\d)")),
-    (_MEASURE, re.compile(r"\d(?<![\w/.-].)")),
-)
+_NEAR = (_NDC, _ICD, _HCPCS, _CARC, _AMOUNT, _MEASURE)
 #: How far from a value a code or amount that overlaps it may begin or end, and how far before it the name of its family.
 _REACH, _FAR = 14, 80
 
@@ -82,8 +74,8 @@ _REACH, _FAR = 14, 80
 def covers(text: str, start: int, end: int) -> bool:
     """Whether any of text[start:end] is a code, an amount, a dose or a vital sign."""
     low, high = _widened(text, max(0, start - _REACH), min(len(text), end + _REACH))
-    for pattern, lead in _NEAR:
-        for match in at(pattern, lead, text, low, high):
+    for pattern in _NEAR:
+        for match in finditer(pattern, text, low, high):
             if match.start() < end and start < match.end():
                 return True
     low, high = _widened(text, max(0, start - _FAR), min(len(text), end + 30))

@@ -228,15 +228,19 @@ def _strong(text: str, low: int, end: int) -> regex.Match[str] | None:
     return _STRONG.match(text, low, skipped.start() if skipped else end, timeout=TIME_LIMIT)
 
 
-def _label_near(text: str, low: int, begin: int) -> bool:
-    """Whether the last word before a value, joining words aside, can end a label: a cheap test before the costly one."""
+def _label_near(text: str, low: int, begin: int) -> int:
+    """Whether a label can end before a value, a cheap test before the costly one: 2 if the last word, joining words aside,
+    can end one, 1 if only a word before letters that may belong to the value can, else 0."""
+    near = 2
     for word in reversed(_LETTERS.findall(text, low, begin)):
         small = word.lower()
         if len(small) < 2 or small[:3] in _STEMS or small[:2] in _STEMS:
-            return True
-        if small not in _JOINING and not (word.isupper() and len(word) <= 4):
-            return False
-    return False
+            return near
+        if small not in _JOINING:
+            if not (word.isupper() and len(word) <= 4):
+                return 0
+            near = 1
+    return 0
 
 
 def _digits(value: str) -> int:
@@ -257,13 +261,16 @@ def _labelled(note: Note) -> list[Span]:
             last_end = end
             continue
         low = max(0, begin - _REACH)
-        if not _label_near(text, low, begin):
+        label = _label_near(text, low, begin)
+        if label == 0:
             continue
         apart = begin > 1 and text[begin - 1] == " " and text[begin - 2].isupper() and value[0].isdigit()
         prefix = _PREFIX.search(text, max(low, begin - 6), begin) if apart else None
         match = _strong(text, low, prefix.start(1)) if prefix else None
         if match is not None and prefix is not None:
             begin = prefix.start(1)
+        elif label == 1:
+            continue
         else:
             match = _strong(text, low, begin)
             if match is None and value[0] == "#":  # "case #12": the sign belongs to the label
@@ -491,6 +498,8 @@ def _by_shape(note: Note, start: int, end: int) -> Span | None:
         return Span(start, end, "DEA", 0.85, "dea")
     if _MBI.fullmatch(value):
         return Span(start, end, "MEMBER", 0.9, "mbi")
+    if "/" in value or "." in value or (len(value) < 7 and value.isdigit()):  # no shape has these
+        return None
     if _SHAPE.fullmatch(value, timeout=TIME_LIMIT) is None:
         return None
     if _DATE_LIKE.fullmatch(value) or _CLINICAL.fullmatch(value) or _RANGE.fullmatch(value) or guard.is_code(value):

@@ -361,6 +361,14 @@ _BEFORE_NAME = regex.compile(
     r"|\b(?:like|similar\s+to|specifically|particularly|named|called|name\s+is|name|namely|case\s+of|notes\s+for)\s(?:for\s)?(?:patient\s)?)$",
     regex.I,
 )
+#: How what _BEFORE_NAME finds can end, punctuation aside.
+_BEFORE_ENDS = (
+    "man", "male", "boy", "girl", "lady", "veteran", "child", "kid", "infant", "baby", "toddler", "teen", "teenager", "adult",
+    "patient", "pt", "individual", "person", "nurse", "teacher", "worker", "smoker", "athlete", "client", "mans", "males", "boys",
+    "girls", "ladys", "veterans", "childs", "kids", "infants", "babys", "toddlers", "teens", "teenagers", "adults", "patients",
+    "pts", "individuals", "persons", "nurses", "teachers", "workers", "smokers", "athletes", "clients", "named", "called",
+    "namely", "specifically", "name", "is", "m", "f", "yo", "y/o", "old", "like", "to", "particularly", "of", "for",
+)  # fmt: skip
 
 
 def _enclosed(text: str, start: int, end: int) -> bool:
@@ -369,6 +377,9 @@ def _enclosed(text: str, start: int, end: int) -> bool:
 
 def _apposed(text: str, start: int) -> bool:
     """Whether what stands before is where a name is due: "a 70-year-old woman, ...", "patients like ..."."""
+    before = text[max(0, start - 40) : start].rstrip().rstrip(",:-(").rstrip()
+    if not before.lower().endswith(_BEFORE_ENDS):
+        return False
     return _BEFORE_NAME.search(text, max(0, start - 40), start, timeout=TIME_LIMIT) is not None
 
 

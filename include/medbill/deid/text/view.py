@@ -76,6 +76,11 @@ class View:
             index.extend(range(position, len(original)))
             self._map = index
 
+    @property
+    def same(self) -> bool:
+        """Whether offsets are those of the original."""
+        return self._map is None
+
     def to_original(self, start: int, end: int) -> tuple[int, int]:
         """Where text[start:end] (not empty) stands in the original."""
         if self._map is None:
