@@ -417,6 +417,8 @@ _MAYBE_URL = re.compile(
     r"://|: ?//|www\.|\.(?:com|org|net|edu|gov|mil|io|us|info|biz|health|care|med|clinic|app|dev|ai|co|me|tv|ca|uk|de)\b",
     re.I,
 )
+#: A word that a full stop or colon ends.
+_URL_LEAD = re.compile(r"[A-Za-z0-9-](?<!\w.)(?=[A-Za-z0-9-]*\s?[.:])")
 _MAYBE_IP = re.compile(
     r"[\dA-Fa-f:](?:(?<=\d)\.\d{1,3}\.\d|(?<=[^:]):[\dA-Fa-f]{0,4}:|(?<=:):[\dA-Fa-f]"
     r"|(?<=[^:])[\dA-Fa-f]-[\dA-Fa-f]{2}-[\dA-Fa-f]{2}-)"
@@ -436,11 +438,11 @@ def find(note: Note) -> list[Span]:
         found += _simple("EMAIL", 0.8, "email", _LOOSE_EMAIL, text)
     if note.has({"dot"}) or "(at)" in text or "[at]" in text:
         found += _simple("EMAIL", 1.0, "email", _EMAIL, text)
-    for span in _near("URL", 0.95, "url", _URL, _MAYBE_URL, text, 12, 260):
-        end = span.end
-        while end > span.start and text[end - 1] in ".,;:!?":
+    for match in near(_URL, _MAYBE_URL, text, 12, 260, _URL_LEAD):
+        start, end = match.span()
+        while end > start and text[end - 1] in ".,;:!?":
             end -= 1
-        found.append(span._replace(end=end))
+        found.append(Span(start, end, "URL", 0.95, "url"))
     if note.has(_FILE_TRIGGERS):
         found += _simple("PHOTO", 0.9, "file_name", _FILE, text)
     found += _near("IP", 0.95, "ip", _IP, _MAYBE_IP, text, 40, 45)

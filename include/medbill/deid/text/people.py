@@ -118,13 +118,12 @@ _INITIALS_TRIGGERS = word_set("patient pt initial initials client mr mrs ms name
 _FOLLOW = regex.compile(
     r"(?:'s|')?[\s-]+(?:(?:[a-z]+ly|[a-z]{2,12}al|the|type|grade|class|heart|risk|disability|coma|pain|depression|Heart|Risk|Coma|Study)[\s-]+)?([A-Za-z]+)"
 )
+_JOINTS = frozenset("'-")
 
 
 def _is_eponym(text: str, word: Word) -> bool:
     """Whether a surname stands here as the name of a disease, sign, score or device."""
-    match = _FOLLOW.match(text, word.end)
-    follower = match is not None and match[1].lower() in EPONYM_FOLLOWERS
-    return follower or bool(word.flags & EPONYM)
+    return bool(word.flags & EPONYM) or _follows_eponym(text, word)
 
 
 def _name_like(word: Word, strict: bool = False) -> bool:
@@ -690,6 +689,9 @@ def _sure_surname(text: str, word: Word) -> bool:
 
 
 def _follows_eponym(text: str, word: Word) -> bool:
+    after = text[word.end : word.end + 1]
+    if after not in _JOINTS and not after.isspace():
+        return False
     match = _FOLLOW.match(text, word.end)
     return match is not None and match[1].lower() in EPONYM_FOLLOWERS
 

@@ -643,9 +643,10 @@ def _city_after(text: str, run: list[Word], k: int, found: list[Span]) -> None:
 def _cities(text: str, run: list[Word], found: list[Span]) -> None:
     """Cities of the list anywhere, if the name is no other word: two words or more, or one that is nothing else."""
     k = 0
+    openers = city_openers()
     while k < len(run):
         f = run[k].flags
-        if not f & CITY and run[k].text.lower() not in city_openers():
+        if not f & CITY and run[k].text.lower() not in openers:
             k += 1
             continue
         for size in (3, 2, 1):
