@@ -20,6 +20,8 @@ from medbill.errors import BadInput, MedbillError
 app = typer.Typer(help="De-identify free text.", no_args_is_help=True)
 #: Documents per batch: bounds memory, and is what one vault transaction covers.
 BATCH = 500
+#: Bytes of input from which it pays to start several processes.
+MANY = 1_000_000
 
 
 def _rows(path: Path) -> Iterator[dict[str, Any]]:
@@ -130,6 +132,12 @@ def run(
     purpose: Annotated[
         str, typer.Option("--purpose", help="What the tokens may be revealed for later; see reidentification.yml.")
     ] = "review",
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            "--workers", min=1, help="Processes that search; by default one, or one for each processor from 1 MB on."
+        ),
+    ] = None,
     allow_several_patients: Annotated[
         bool, typer.Option("--allow-several-patients", help="Publish notes that name more than one patient too.")
     ] = False,
@@ -144,14 +152,16 @@ def run(
     from medbill.deid.text.engine import RunTokens, loaded
     from medbill.deid.text.errors import TextTooHard
     from medbill.deid.text.patients import more_than_one
+    from medbill.deid.text.workers import Workers, processors
 
     refused = held = done = found = 0
+    count = workers or (1 if source.stat().st_size < MANY else processors())
     issued_to = None if no_vault else f"deid-{uuid.uuid4()}"
     partial = out.with_name(out.name + ".partial")
     try:
         known = _records(records)
-        engine = loaded(model)
         with (
+            nullcontext(loaded(model)) if count == 1 else Workers(model, count) as engine,
             nullcontext((RunTokens(), None)) if no_vault else _vault(practice, source) as (tokens, door),
             partial.open("w", encoding="utf-8") as sink,
         ):
