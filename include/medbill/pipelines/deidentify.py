@@ -26,7 +26,7 @@ from medbill.pipelines import notes, results
 from medbill.pipelines.context import Context, Partition, batches, column_sum
 from medbill.quality import gates
 from medbill.quality.gates import GateResult
-from medbill.store import db, tables_io
+from medbill.store import db
 from medbill.store.tables import partitions, quarantine
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def publish(ctx: Context, wanted: list[Partition]) -> list[Partition]:
             row = connection.execute(sa.select(partitions).where(*partition.where(partitions))).mappings().one()
         version = _version(row["landed_version"], policy_hash)
         if row["published_version"] != version:
-            look = ctx.objects.look(partition.key("landing", row["landed_version"]) + ".sealed")
+            look = ctx.objects.look(partition.landed_key(row["landed_version"]))
             if look is None:
                 damaged.append(partition)
             else:
@@ -183,14 +183,7 @@ def _deidentify(ctx: Context, due: _Due, policy: Policy, texts: _Texts) -> _Made
         source_hash=due.landed,
     )
     with ctx.ledger.touch(event) as touch:
-        originals = tables_io.open_tables(
-            ctx.envelopes.open(
-                practice,
-                "landing",
-                f"{partition.object}:{partition.day}:{due.landed}",
-                ctx.objects.get(partition.key("landing", due.landed) + ".sealed"),
-            )
-        )
+        originals = ctx.landed(partition, due.landed)
         free_text: dict[str, pa.Array] = {}
         refused: dict[str, str] = {}
         leaks = 0
@@ -262,7 +255,7 @@ def _quarantine(connection: sa.Connection, due: _Due, refused: dict[str, str]) -
                 record_key=token,
                 reason_code=code,
                 reason=notes.REASONS[code],
-                uri=p.key("landing", due.landed) + ".sealed",
+                uri=p.landed_key(due.landed),
             )
             .on_conflict_do_nothing()
         )

@@ -181,10 +181,7 @@ def _changed_days(ctx: Context, practice: str, tables: dict[str, pa.Table], star
 
 def _write(ctx: Context, d: _Day) -> None:
     partition = d.partition
-    uri = ctx.objects.put(
-        partition.key("landing", d.version) + ".sealed",
-        ctx.envelopes.seal(partition.practice, "landing", f"{partition.object}:{partition.day}:{d.version}", d.payload),
-    )
+    uri = ctx.land(partition, d.version, d.payload)
     if partition.object == "notes":
         counts = {"notes_landed": d.tables["notes"].num_rows}
     else:

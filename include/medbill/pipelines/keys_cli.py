@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -68,15 +67,13 @@ def rotate(
     A local keyring gets the new version here. A KMS key is rotated or replaced at AWS: then this moves the data keys to
     the key MEDBILL_KEYRING names, from those it names as former. May be run again at any time.
     """
-    from medbill.audit.ledger import Event, RunContext
+    from medbill.audit.ledger import Event
     from medbill.pipelines.context import Context
-    from medbill.proposals.lifecycle import require_person
     from medbill.settings import Settings
     from medbill.store.keys import LocalKeyring, open_keys
 
-    require_person(actor)
+    ctx = Context.for_person(actor)
     older = None if former is None else open_keys(Settings.from_env({**os.environ, "MEDBILL_KEYRING": former}))
-    ctx = Context.open(run=replace(RunContext.from_env(), on_behalf_of=actor))
     event = Event(action="update", kind="keys.rotate", purpose="operations", practice="-", resource="data keys")
     with ctx.ledger.touch(event) as touch:
         if isinstance(ctx.keys, LocalKeyring):

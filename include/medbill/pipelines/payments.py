@@ -111,8 +111,7 @@ def of_sealed(ctx: Context, practice: str, sha256: str) -> list[dict[str, Any]]:
         source_hash=sha256,
     )
     with ctx.ledger.touch(event):
-        sealed = ctx.objects.get(f"landing/{practice}/files/{sha256}.sealed")
-        read = era.read([ctx.envelopes.open(practice, "landing", f"file:{sha256}", sealed)])
+        read = era.read([ctx.landed_file(practice, sha256)])
         return identify(ctx, practice, sha256, {name: read.table(name) for name in era.TABLES})
 
 

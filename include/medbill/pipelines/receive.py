@@ -385,13 +385,7 @@ def _read(ctx: Context, due: _Due) -> dict[str, pa.Table]:
         details={"files": len(due.files)},
     )
     with ctx.ledger.touch(event) as touch:
-        data = [
-            ctx.envelopes.open(
-                practice, "landing", f"file:{sha}", ctx.objects.get(f"landing/{practice}/files/{sha}.sealed")
-            )
-            for sha in due.files
-        ]
-        read = era.read(data)
+        read = era.read([ctx.landed_file(practice, sha256) for sha256 in due.files])
         touch.note(claims=read.claims.num_rows)
     return keys.with_keys({name: read.table(name) for name in era.TABLES}, due.files)
 
@@ -401,12 +395,7 @@ def _write(ctx: Context, due: _Due, tables: dict[str, pa.Table], result: GateRes
     bad_remittances = {r.remittance_index for r in result.refused if r.level == "transaction"}
     bad_claims = {r.claim_index for r in result.refused if r.level == "claim" and r.claim_index is not None}
     passed, refused = keys.split(tables, bad_remittances, bad_claims)
-    uri = ctx.objects.put(
-        partition.key("landing", version) + ".sealed",
-        ctx.envelopes.seal(
-            practice, "landing", f"remittances:{partition.day}:{version}", tables_io.seal_tables(passed)
-        ),
-    )
+    uri = ctx.land(partition, version, tables_io.seal_tables(passed))
     rows = _refusal_rows(ctx, partition, tables, refused, result.refused)
     counts: dict[str, Any] = {
         "files": len(due.files),

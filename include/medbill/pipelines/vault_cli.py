@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -50,12 +49,8 @@ def shred(
 
 
 def _context(actor: str, practice: str) -> Context:
-    from medbill.audit.ledger import RunContext
     from medbill.pipelines.context import Context
-    from medbill.proposals.lifecycle import require_person
-    from medbill.settings import Settings
 
-    require_person(actor)
-    settings = Settings.from_env()
-    settings.practice(practice)
-    return Context.open(settings, replace(RunContext.from_env(), on_behalf_of=actor))
+    ctx = Context.for_person(actor)
+    ctx.settings.practice(practice)
+    return ctx
