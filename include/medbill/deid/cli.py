@@ -149,8 +149,7 @@ def run(
     summary names the run its tokens were issued to, which `medbill deid reveal` asks for.
     """
     from medbill.deid.reidentify import tokens_in
-    from medbill.deid.text.engine import RunTokens, loaded
-    from medbill.deid.text.errors import TextTooHard
+    from medbill.deid.text.engine import RunTokens, each, loaded
     from medbill.deid.text.patients import more_than_one
     from medbill.deid.text.workers import Workers, processors
 
@@ -166,18 +165,12 @@ def run(
             partial.open("w", encoding="utf-8") as sink,
         ):
             for batch in _batches(_rows(source)):
-                try:
-                    results = engine.deidentify([r["text"] for r in batch], [_record(r, known) for r in batch], tokens)
-                    pairs = list(zip(batch, results, strict=True))
-                except TextTooHard:
-                    pairs = []
-                    for row in batch:
-                        try:
-                            pairs.append((row, engine.deidentify([row["text"]], [_record(row, known)], tokens)[0]))
-                        except TextTooHard:
-                            refused += 1
+                results = each(engine, [r["text"] for r in batch], [_record(r, known) for r in batch], tokens)
                 written: list[str] = []
-                for row, result in pairs:
+                for row, result in zip(batch, results, strict=True):
+                    if result is None:
+                        refused += 1
+                        continue
                     if not allow_several_patients and more_than_one(row["text"], result.spans, _record(row, known)):
                         typer.echo(f"held, names more than one patient: {row['id']}", err=True)
                         held += 1

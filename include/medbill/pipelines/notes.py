@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from medbill.deid.text.errors import TextTooHard
 from medbill.deid.text.patients import more_than_one
+from medbill.model.claims import NOTES
+from medbill.pipelines.context import batches
 
 if TYPE_CHECKING:
     from medbill.deid.egress import Guard
-    from medbill.deid.text.engine import Engine
+    from medbill.deid.text.engine import Deidentified, Engine
     from medbill.deid.vault import Vault
 
 #: Notes per batch, at most so many and of so many characters together: what one vault transaction covers, and memory.
@@ -26,15 +27,8 @@ _BATCH = 256
 _BATCH_CHARACTERS = 2_000_000
 #: Published notes that gate 2 looks at again.
 SAMPLE = 50
-RECORD_FIELDS = (
-    "claim_id",
-    "patient_id",
-    "patient_last_name",
-    "patient_first_name",
-    "patient_birth_date",
-    "member_id",
-    "authorization_number",
-)
+#: All that a landed note has beside itself: what its record says of the patient.
+RECORD_FIELDS = tuple(name for name in NOTES.names if name not in ("note_id", "note_type", "written_on", "text"))
 REASONS = {
     "NOTE_TOO_HARD": "the note could not be searched for identifiers in time; read it in the platform",
     "SEVERAL_PATIENTS": "the note seems to speak of more than one patient; a person must look at it in the platform",
@@ -58,37 +52,24 @@ class Notes:
 
 def deidentify(landed: pa.Table, vault: Vault, engine: Engine, guard: Guard) -> Notes:
     """De-identify each note with the record it was landed with. Raises what the vault raises: then nothing is published."""
+    from medbill.deid.text.engine import each
+
     rows = landed.to_pylist()
-    texts: list[str | None] = []
-    reasons: dict[int, str] = {}
-    found: Counter[str] = Counter()
-    at = 0
-    while at < len(rows):
-        stop, size = at, 0
-        while (
-            stop < len(rows)
-            and stop - at < _BATCH
-            and (stop == at or size + len(rows[stop]["text"]) < _BATCH_CHARACTERS)
-        ):
-            size += len(rows[stop]["text"])
-            stop += 1
-        for row, (text, reason, kinds) in enumerate(_batch(rows[at:stop], vault, engine), at):
-            texts.append(text)
-            found.update(kinds)
-            if reason is not None:
-                reasons[row] = reason
-        at = stop
+    made: list[Deidentified | None] = []
+    for some in batches(rows, lambda row: len(row["text"]), _BATCH, _BATCH_CHARACTERS):
+        made += each(engine, [row["text"] for row in some], [_record(row) for row in some], vault)
     guard.refresh()  # the identifiers just found in these notes count too
-    for row, text in enumerate(texts):
-        if text is not None and row not in reasons and (code := guard.inspect(text).code) is not None:
-            reasons[row] = code
+    reasons: dict[int, str] = {}
+    for place, (row, done) in enumerate(zip(rows, made, strict=True)):
+        if (reason := _refusal(row, done, guard)) is not None:
+            reasons[place] = reason
     tokens = vault.tokenize("NOTE", landed["note_id"]).to_pylist()
-    keep = pa.array([row not in reasons for row in range(len(rows))], pa.bool_())
+    kept = [done for place, done in enumerate(made) if done is not None and place not in reasons]
     return Notes(
-        landed.filter(keep),
-        pa.array([text for row, text in enumerate(texts) if row not in reasons], pa.string()),
-        {str(tokens[row]): reason for row, reason in reasons.items()},
-        found,
+        landed.filter(pa.array([place not in reasons for place in range(len(rows))], pa.bool_())),
+        pa.array([done.text for done in kept], pa.string()),
+        {str(tokens[place]): reason for place, reason in reasons.items()},
+        Counter(span.type for done in made if done is not None for span in done.spans),
     )
 
 
@@ -98,22 +79,13 @@ def leaks(texts: pa.Array, guard: Guard) -> int:
     return sum(guard.inspect(text).code is not None for text in texts.to_pylist()[::every])
 
 
-def _batch(rows: list[dict[str, Any]], vault: Vault, engine: Engine) -> list[tuple[str | None, str | None, list[str]]]:
-    """(text, reason it is refused for, types found) of each row; one that is too hard does not stop the others."""
-    try:
-        made = engine.deidentify([row["text"] for row in rows], [_record(row) for row in rows], vault)
-    except TextTooHard:
-        if len(rows) == 1:
-            return [(None, "NOTE_TOO_HARD", [])]
-        return [one for row in rows for one in _batch([row], vault, engine)]
-    return [
-        (
-            done.text,
-            "SEVERAL_PATIENTS" if more_than_one(row["text"], done.spans, _record(row)) else None,
-            [span.type for span in done.spans],
-        )
-        for row, done in zip(rows, made, strict=True)
-    ]
+def _refusal(row: Mapping[str, Any], done: Deidentified | None, guard: Guard) -> str | None:
+    """Why a note stays behind; None: it may be published."""
+    if done is None:
+        return "NOTE_TOO_HARD"
+    if more_than_one(row["text"], done.spans, _record(row)):
+        return "SEVERAL_PATIENTS"
+    return guard.inspect(done.text).code
 
 
 def _record(row: Mapping[str, Any]) -> dict[str, Any]:

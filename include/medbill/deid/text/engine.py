@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pyarrow as pa
 
 from medbill.deid.text import dates
+from medbill.deid.text.errors import TextTooHard
 from medbill.deid.text.note import Note
 from medbill.deid.text.recognizers import NoteRecognizer, all_recognizers
 from medbill.deid.text.record import Record
@@ -180,6 +181,18 @@ def _place(out: list[list[Span]], piece: tuple[int, int, int, int, Note, list[Sp
         start, end = note.view.to_original(span.start, span.end)
         if low <= offset + start < high:
             out[n].append(Span(offset + start, offset + end, span.type, span.score, span.detector))
+
+
+def each(
+    engine: Engine, texts: Sequence[str], records: Sequence[Mapping[str, Any] | None], vault: Tokenizer
+) -> list[Deidentified | None]:
+    """Engine.deidentify() with None for a text that is too hard (TextTooHard): it does not stop the others."""
+    try:
+        return list(engine.deidentify(texts, records, vault))
+    except TextTooHard:
+        if len(texts) == 1:
+            return [None]
+        return [one for pair in zip(texts, records, strict=True) for one in each(engine, pair[:1], pair[1:], vault)]
 
 
 def loaded(model: str | None = None) -> Engine:
