@@ -14,7 +14,7 @@ from pathlib import Path
 import sqlalchemy as sa
 import yaml
 
-from medbill.audit.ledger import Event, Ledger
+from medbill.audit.ledger import Event, Ledger, Touch
 from medbill.deid.vault import ALPHABET, BODY, Vault, is_token, token_kind, unescape
 from medbill.errors import BadInput, PolicyError, TokenRefused
 from medbill.store import db as store_db
@@ -120,10 +120,7 @@ class Reidentifier:
         """
         chosen = self._purpose(purpose)
         with self._ledger.touch(self._event("read", "token.reveal", run, chosen)) as touch:
-            allowed = [token for token in dict.fromkeys(tokens) if chosen.covers(token)]
-            values = self._vault.reveal(allowed, issued=self._issued(run, purpose, allowed))
-            touch.note(tokens=len(allowed), kinds=sorted({token_kind(token) for token in allowed}))
-        return values
+            return self._values(run, chosen, tokens, touch)
 
     def restore(self, run: str, purpose: str, texts: Sequence[str]) -> list[str]:
         """Texts with the values in the place of their tokens, and what was escaped as it was before.
@@ -132,11 +129,16 @@ class Reidentifier:
         """
         chosen = self._purpose(purpose)
         with self._ledger.touch(self._event("read", "token.restore", run, chosen)) as touch:
-            found = [tokens_in(text) for text in texts]
-            allowed = list(dict.fromkeys(token for some in found for token in some if chosen.covers(token)))
-            values = self._vault.reveal(allowed, issued=self._issued(run, purpose, allowed))
-            touch.note(texts=len(texts), tokens=len(allowed), kinds=sorted({token_kind(token) for token in allowed}))
+            found = [token for text in texts for token in tokens_in(text)]
+            values = self._values(run, chosen, found, touch)
+            touch.note(texts=len(texts))
         return [_replaced(text, values) for text in texts]
+
+    def _values(self, run: str, purpose: Purpose, tokens: Iterable[str], touch: Touch) -> dict[str, str]:
+        allowed = [token for token in dict.fromkeys(tokens) if purpose.covers(token)]
+        values = self._vault.reveal(allowed, issued=self._issued(run, purpose.name, allowed))
+        touch.note(tokens=len(allowed), kinds=sorted({token_kind(token) for token in allowed}))
+        return values
 
     def _issued(self, run: str, purpose: str, tokens: list[str]) -> set[str]:
         bound = {"practice": self._practice, "run": run, "purpose": purpose, "tokens": tokens}

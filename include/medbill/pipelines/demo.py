@@ -109,22 +109,14 @@ def _of_practice(connection: sa.Connection, practice: str) -> list[str]:
     )
     if not files:
         return []
-    counts = (
-        connection.execute(
-            sa.select(partitions.c.counts).where(
-                partitions.c.practice == practice, partitions.c.object == "remittances"
-            )
+
+    def counts_of(object_name: str) -> Sequence[dict[str, Any]]:
+        query = sa.select(partitions.c.counts).where(
+            partitions.c.practice == practice, partitions.c.object == object_name
         )
-        .scalars()
-        .all()
-    )
-    of_notes = (
-        connection.execute(
-            sa.select(partitions.c.counts).where(partitions.c.practice == practice, partitions.c.object == "notes")
-        )
-        .scalars()
-        .all()
-    )
+        return connection.execute(query).scalars().all()
+
+    counts, of_notes = counts_of("remittances"), counts_of("notes")
     refused = connection.execute(
         sa.select(
             quarantine.c.reason_code, sa.func.count(), sa.func.sum(quarantine.c.claims), sa.func.sum(quarantine.c.paid)

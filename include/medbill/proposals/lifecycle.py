@@ -135,13 +135,7 @@ def retry(
     is read back before anything goes out. Raises DecisionRefused where the proposal is not failed, its content is not what
     was approved, or it is out of date: its claim is held by now, or a newer proposal took its place.
     """
-    require_person(actor)
-    edits.check_text(actor)
-    if note is not None:
-        edits.check_text(note)
-    row = connection.execute(sa.select(proposals).where(proposals.c.id == id).with_for_update()).mappings().first()
-    if row is None:
-        raise DecisionRefused("no such proposal; see `medbill proposals list`")
+    row = _spoken_of(connection, id, actor, note)
     if row["status"] != "failed":
         raise DecisionRefused(
             f"only a failed proposal can be retried, this one is {row['status']}; nothing was changed"
@@ -453,10 +447,8 @@ def _refuse_outdated(connection: sa.Connection, row: dict[str, Any]) -> None:
         raise DecisionRefused("a newer proposal took the place of this one; decide on that")
 
 
-def _decidable(
-    connection: sa.Connection, id: str, content_hash: str | None, actor: str, note: str | None
-) -> dict[str, Any]:
-    """The proposal, locked, if this person may decide on this content of it now."""
+def _spoken_of(connection: sa.Connection, id: str, actor: str, note: str | None) -> sa.RowMapping:
+    """The proposal a person speaks of, locked. Raises DecisionRefused where there is none, or it is no person."""
     require_person(actor)
     edits.check_text(actor)
     if note is not None:
@@ -464,6 +456,14 @@ def _decidable(
     row = connection.execute(sa.select(proposals).where(proposals.c.id == id).with_for_update()).mappings().first()
     if row is None:
         raise DecisionRefused("no such proposal; see `medbill proposals list`")
+    return row
+
+
+def _decidable(
+    connection: sa.Connection, id: str, content_hash: str | None, actor: str, note: str | None
+) -> dict[str, Any]:
+    """The proposal, locked, if this person may decide on this content of it now."""
+    row = _spoken_of(connection, id, actor, note)
     if row["status"] != "proposed":
         raise DecisionRefused(f"the proposal is already {row['status']}; nothing was changed")
     if row["expires_on"] is not None and row["expires_on"] < _today():

@@ -92,21 +92,24 @@ def check_claims(partitions: Sequence[Tables], gx_project: Path, policy: GatePol
 
     Odd records (a negative charge, lines that do not add up) are warnings: the platform is the source, nothing is refused.
     """
-    policy = policy or load_policy()
-    return [
-        _result(findings, [], {name: table.num_rows for name, table in tables.items()})
-        for tables, findings in zip(partitions, _findings(partitions, frames.PLATFORM, gx_project, policy), strict=True)
-    ]
+    return _check_platform(partitions, frames.PLATFORM, gx_project, policy)
 
 
 def check_notes(partitions: Sequence[Tables], gx_project: Path, policy: GatePolicy | None = None) -> list[GateResult]:
     """Gate 1 for the free text of claims (medbill.model.claims.NOTE_TABLES): passed is False where its shape is wrong."""
-    policy = policy or load_policy()
+    return _check_platform(partitions, frames.PLATFORM_NOTES, gx_project, policy)
+
+
+def _check_platform(
+    partitions: Sequence[Tables],
+    makers: Mapping[str, Callable[[Any], pa.Table]],
+    gx_project: Path,
+    policy: GatePolicy | None,
+) -> list[GateResult]:
+    found = _findings(partitions, makers, gx_project, policy or load_policy())
     return [
         _result(findings, [], {name: table.num_rows for name, table in tables.items()})
-        for tables, findings in zip(
-            partitions, _findings(partitions, frames.PLATFORM_NOTES, gx_project, policy), strict=True
-        )
+        for tables, findings in zip(partitions, found, strict=True)
     ]
 
 
