@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import os
+import runpy
 import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import sqlalchemy as sa
+
+if TYPE_CHECKING:
+    from medbill.deid.vault import Vault
+    from medbill.store.keys import LocalKeyring
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -68,3 +74,39 @@ def module_database(postgres_server: str) -> Iterator[sa.Engine]:
     """A fresh database for the tests of one module."""
     with fresh_database(postgres_server) as engine:
         yield engine
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> LocalKeyring:
+    """A keyring of its own for one test; its file is made with the first data key."""
+    from medbill.store.keys import LocalKeyring
+
+    return LocalKeyring(tmp_path / "keyring.json")
+
+
+@pytest.fixture
+def vault(database: sa.Engine, keys: LocalKeyring) -> Vault:
+    """The token vault of practice lakeside, empty."""
+    from medbill.deid.vault import Vault
+
+    return Vault(database, keys, "lakeside")
+
+
+@pytest.fixture(scope="session")
+def kms_servers() -> Iterator[Any]:
+    """AWS KMS on loopback (tests/kms_strict.py), one for the session."""
+    with runpy.run_path(str(ROOT / "tests" / "kms_strict.py"))["serve"]() as kms:
+        yield kms
+
+
+@pytest.fixture
+def kms(kms_servers: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """That KMS, as it was at its start but for its keys, and the only AWS this process knows."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_KMS", kms_servers.url)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    kms_servers.reset()
+    return kms_servers

@@ -22,11 +22,6 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def vault(database: sa.Engine, tmp_path: Path) -> Vault:
-    return Vault(database, LocalKeyring(tmp_path / "keyring.json"), "lakeside")
-
-
-@pytest.fixture
 def guard(database: sa.Engine, vault: Vault) -> Guard:
     return Guard.of(vault, Ledger(database, RunContext()), max_age=0)
 

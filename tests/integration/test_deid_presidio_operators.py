@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -17,16 +16,10 @@ from medbill.deid.reidentify import Purpose, Reidentifier
 from medbill.deid.text.engine import Engine
 from medbill.deid.vault import Vault
 from medbill.errors import TokenRefused
-from medbill.store.keys import LocalKeyring
 
 pytestmark = pytest.mark.slow
 
 TEXT = "Patient John Zebrowski (MRN 00482137) called. Call back at 555-201-8836. John Zebrowski will pay."
-
-
-@pytest.fixture
-def vault(database: sa.Engine, tmp_path: Path) -> Vault:
-    return Vault(database, LocalKeyring(tmp_path / "keyring.json"), "lakeside")
 
 
 VALUES = {"John Zebrowski": "PERSON", "Maria Kowalski": "PERSON", "00482137": "MRN", "555-201-8836": "PHONE_NUMBER"}

@@ -27,11 +27,6 @@ NOTE = (
 
 
 @pytest.fixture
-def vault(database: sa.Engine, tmp_path: Path) -> Vault:
-    return Vault(database, LocalKeyring(tmp_path / "keyring.json"), "lakeside")
-
-
-@pytest.fixture
 def purposes() -> dict[str, reidentify.Purpose]:
     return reidentify.load(Settings.from_env({}).policies / "reidentification.yml")
 

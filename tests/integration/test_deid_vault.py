@@ -19,16 +19,6 @@ from medbill.store.keys import LocalKeyring
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture
-def keys(tmp_path: Path) -> LocalKeyring:
-    return LocalKeyring(tmp_path / "keyring.json")
-
-
-@pytest.fixture
-def vault(database: sa.Engine, keys: LocalKeyring) -> Vault:
-    return Vault(database, keys, "lakeside")
-
-
 def _one(vault: Vault, kind: str, value: str) -> str:
     token = vault.tokenize(kind, pa.array([value]))[0].as_py()
     assert isinstance(token, str)

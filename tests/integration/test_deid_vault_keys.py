@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -16,16 +15,6 @@ from medbill.errors import StoreUnavailable, TokenRefused
 from medbill.store.keys import LocalKeyring
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-def keys(tmp_path: Path) -> LocalKeyring:
-    return LocalKeyring(tmp_path / "keyring.json")
-
-
-@pytest.fixture
-def vault(database: sa.Engine, keys: LocalKeyring) -> Vault:
-    return Vault(database, keys, "lakeside")
 
 
 def _all(vault: Vault, values: list[str], kind: str = "MEMBER") -> dict[str, str]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import runpy
 import signal
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,11 +18,8 @@ from medbill.deid.text.engine import Engine
 from medbill.deid.text.errors import TextTooHard
 from medbill.deid.text.workers import WorkerLost, Workers
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-import deidtext_notes
-
 pytestmark = pytest.mark.slow
-NOTES = deidtext_notes.notes(60, seed=4242)
+NOTES = runpy.run_path(str(Path(__file__).parents[1] / "deidtext_notes.py"))["notes"](60, seed=4242)
 TEXTS, RECORDS = [n["text"] for n in NOTES], [n.get("record") for n in NOTES]
 
 

@@ -15,11 +15,6 @@ from medbill.store.keys import LocalKeyring
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture
-def keys(tmp_path: Path) -> LocalKeyring:
-    return LocalKeyring(tmp_path / "keyring.json")
-
-
 def test_round_trip_binds_practice_purpose_and_context(database: sa.Engine, keys: LocalKeyring) -> None:
     envelopes = Envelopes(database, keys)
     sealed = envelopes.seal("lakeside", "landing", "file:1", b"SMITH*JOHN")

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
-import runpy
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +19,7 @@ from medbill.store.envelope import Envelopes
 from medbill.store.keys import LocalKeyring, open_keys
 
 pytestmark = pytest.mark.slow
-strict = runpy.run_path(str(Path(__file__).parents[1] / "kms_strict.py"))
 ACTOR = ["--actor", "R. Ames"]
-
-
-@pytest.fixture(scope="module")
-def servers() -> Iterator[Any]:
-    with strict["serve"]() as kms:
-        yield kms
 
 
 @pytest.fixture
@@ -39,17 +29,6 @@ def home(database: sa.Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     for name in ("MEDBILL_KEYRING", "MEDBILL_ACTOR"):
         monkeypatch.delenv(name, raising=False)
     return tmp_path
-
-
-@pytest.fixture
-def kms(servers: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    for name in [name for name in os.environ if name.startswith("AWS_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("AWS_ENDPOINT_URL_KMS", servers.url)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    servers.reset()
-    return servers
 
 
 def keys(*arguments: str) -> Result:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import runpy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -20,24 +18,6 @@ from medbill.store.keys import LocalKeyring
 from medbill.store.kms import KmsKeys, parse
 
 pytestmark = pytest.mark.slow
-strict = runpy.run_path(str(Path(__file__).parents[1] / "kms_strict.py"))
-
-
-@pytest.fixture(scope="module")
-def servers() -> Iterator[Any]:
-    with strict["serve"]() as kms:
-        yield kms
-
-
-@pytest.fixture
-def kms(servers: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    for name in [name for name in os.environ if name.startswith("AWS_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("AWS_ENDPOINT_URL_KMS", servers.url)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    servers.reset()
-    return servers
 
 
 def stored(database: sa.Engine, query: str) -> Any:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import base64
 import logging
 import os
-import runpy
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -19,26 +18,7 @@ from medbill.settings import Settings
 from medbill.store.keys import KeyService, LocalKeyring, open_keys
 from medbill.store.kms import KmsKeys
 
-strict = runpy.run_path(str(Path(__file__).parents[1] / "kms_strict.py"))
 CONTEXT = {"practice": "lakeside", "purpose": "landing", "version": "1"}
-
-
-@pytest.fixture(scope="module")
-def servers() -> Iterator[Any]:
-    with strict["serve"]() as kms:
-        yield kms
-
-
-@pytest.fixture
-def kms(servers: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    for name in [name for name in os.environ if name.startswith("AWS_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("AWS_ENDPOINT_URL_KMS", servers.url)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    servers.reset()
-    return servers
 
 
 def opened(url: str) -> KeyService:
