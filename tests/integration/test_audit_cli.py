@@ -93,7 +93,9 @@ def test_an_open_intent_can_be_abandoned_once_by_a_named_person(
     number = Ledger(database, RunContext())._append(event, "intent", "0190b6ac-0000-7000-8000-000000000001")
     assert cli("verify", "--open-after", "0").exit_code == 1
     monkeypatch.delenv("MEDBILL_ACTOR", raising=False)
-    assert cli("abandon", str(number)).exception.code == "ACTOR_MISSING"
+    assert cli("abandon", str(number)).exception.code == "DECISION_REFUSED"
+    monkeypatch.setenv("MEDBILL_ACTOR", "medbill")  # a service account decides nothing
+    assert cli("abandon", str(number)).exception.code == "DECISION_REFUSED"
     monkeypatch.setenv("MEDBILL_ACTOR", "kim")
     assert cli("abandon", str(number)).exit_code == 0
     assert cli("verify", "--open-after", "0").exit_code == 0

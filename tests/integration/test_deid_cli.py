@@ -56,7 +56,8 @@ def test_reveal_needs_purpose_run_and_person_and_leaves_a_ledger_row(
         ({"--purpose": "curiosity"}, "PURPOSE_UNKNOWN"),
         ({"--run": "deid-another"}, "TOKEN_NOT_ISSUED"),
         ({"--practice": "demo"}, "TOKEN_NOT_ISSUED"),
-        ({"--actor": " "}, "ACTOR_MISSING"),
+        ({"--actor": " "}, "DECISION_REFUSED"),
+        ({"--actor": "medbill"}, "DECISION_REFUSED"),
     ):
         options = dict(zip(whole[2::2], whole[3::2], strict=True)) | change
         back.unlink(missing_ok=True)

@@ -22,10 +22,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
-import sqlalchemy as sa
 
 from medbill.audit.ledger import Event, Ledger
 from medbill.deid.egress_text import APART, BROKEN, LOOSE, TIGHT, Reading, folded, words
@@ -33,8 +32,6 @@ from medbill.deid.text import guard
 from medbill.deid.text.lexicon import DRUG, EPONYM, MEDICAL, MONTH, PAYER, STATE, STOP, WORD, flags, word_set
 from medbill.deid.vault import Vault
 from medbill.errors import PolicyError
-from medbill.store import db as store_db
-from medbill.store.tables import vault_tokens
 
 #: Kinds that are not looked for: every day of the year is somebody's date, and published rows keep the NPI.
 UNSEARCHED = ("AGE", "DATE", "NPI")
@@ -315,7 +312,7 @@ class VaultSource:
     """The values of a practice's vault, read in bulk. Reading them is a touch of protected data: the ledger records it."""
 
     def __init__(self, vault: Vault, ledger: Ledger) -> None:
-        self.practice = vault._practice
+        self.practice = vault.practice
         self._vault = vault
         self._ledger = ledger
         self._rows = 0
@@ -327,8 +324,8 @@ class VaultSource:
 
         Raises StoreUnavailable, KeyUnavailable, TamperedData, LedgerUnavailable.
         """
-        state = self._ask(sa.select(sa.func.count(), sa.func.max(vault_tokens.c.created_at)))[0]
-        if tuple(state) == (self._rows, self._newest):
+        state = self._vault.extent(UNSEARCHED)
+        if state == (self._rows, self._newest):
             return
         event = Event("read", "egress.index", "operations", self.practice, "vault", details={"known": self._rows})
         with self._ledger.touch(event) as touch:
@@ -342,8 +339,7 @@ class VaultSource:
             touch.note(added=added)
 
     def _read(self, add: Callable[[Iterable[tuple[str, str]]], None], since: datetime | None) -> int:
-        query = sa.select(vault_tokens.c.token, vault_tokens.c.kind, vault_tokens.c.created_at)
-        rows = self._ask(query if since is None else query.where(vault_tokens.c.created_at >= since))
+        rows = self._vault.tokens(UNSEARCHED, since)
         kinds = {row.token: row.kind for row in rows if row.token not in self._recent}
         fresh = list(kinds)
         for start in range(0, len(fresh), _BULK):
@@ -355,16 +351,6 @@ class VaultSource:
             self._newest = newest
         self._rows += len(fresh)
         return len(fresh)
-
-    def _ask(self, query: sa.Select[*tuple[Any, ...]]) -> Sequence[sa.Row[*tuple[Any, ...]]]:
-        """Rows of this practice that are looked for and not shredded."""
-        query = query.where(
-            vault_tokens.c.practice == self.practice,
-            vault_tokens.c.kind.not_in(UNSEARCHED),
-            vault_tokens.c.shredded_at.is_(None),
-        )
-        with store_db.transaction(self._vault._db) as connection:
-            return connection.execute(query).all()
 
 
 @dataclass

@@ -15,10 +15,11 @@ import threading
 import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import lru_cache
 from hashlib import shake_256
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -150,6 +151,14 @@ class _Cache:
 _cache = _Cache(_CACHE)
 
 
+class Known(NamedTuple):
+    """A token of the vault, without its value."""
+
+    token: str
+    kind: str
+    created_at: datetime
+
+
 @dataclass(frozen=True)
 class Rotation:
     """values: how many were sealed anew. left: how many could not be opened and stay under the older keys, which are
@@ -187,6 +196,42 @@ class Vault:
         self._db = db
         self._practice = practice
         self._envelopes = Envelopes(db, keys)
+
+    @property
+    def practice(self) -> str:
+        """Whose tokens these are."""
+        return self._practice
+
+    def extent(self, without: Collection[str] = ()) -> tuple[int, datetime | None]:
+        """How many live tokens there are, kinds of `without` left out, and when the newest was made."""
+        query = sa.select(sa.func.count(), sa.func.max(vault_tokens.c.created_at))
+        with store_db.transaction(self._db) as connection:
+            row = connection.execute(query.where(*self._live(without))).one()
+        return row[0], row[1]
+
+    def tokens(self, without: Collection[str] = (), since: datetime | None = None) -> list[Known]:
+        """The live tokens, kinds of `without` left out; since: only those made at or after that time."""
+        query = sa.select(vault_tokens.c.token, vault_tokens.c.kind, vault_tokens.c.created_at).where(
+            *self._live(without)
+        )
+        if since is not None:
+            query = query.where(vault_tokens.c.created_at >= since)
+        with store_db.transaction(self._db) as connection:
+            return [Known(*row) for row in connection.execute(query)]
+
+    def alive(self, tokens: Iterable[str]) -> list[str]:
+        """Those of the tokens that this vault has and that are not shredded, in their order."""
+        wanted = list(dict.fromkeys(tokens))
+        live: set[str] = set()
+        with store_db.transaction(self._db) as connection:
+            for some in _chunks(wanted):
+                query = sa.select(vault_tokens.c.token).where(*self._live(()), vault_tokens.c.token.in_(some))
+                live |= set(connection.scalars(query))
+        return [token for token in wanted if token in live]
+
+    def _live(self, without: Collection[str]) -> list[sa.ColumnElement[bool]]:
+        conditions = [vault_tokens.c.practice == self._practice, vault_tokens.c.shredded_at.is_(None)]
+        return [*conditions, vault_tokens.c.kind.not_in(list(without))] if without else conditions
 
     def tokenize(self, kind: str, values: pa.Array | pa.ChunkedArray) -> pa.Array:
         """The token of each value, made where there is none; null where a value is null or blank.

@@ -71,13 +71,10 @@ def holds(practice: _PracticeOption = None, as_json: _AsJson = False) -> None:
 
 
 def _decide(practice: str, sha256: str, actor: str, accept: bool) -> None:
-    from medbill.errors import DecisionRefused
     from medbill.pipelines import receive
     from medbill.pipelines.context import Context
 
-    if not actor or actor == "medbill":
-        raise DecisionRefused("a decision needs a person's name: give --actor or set MEDBILL_ACTOR")
-    receive.release(Context.open(), practice, sha256, actor=actor, accept=accept)
+    receive.release(Context.for_person(actor), practice, sha256, actor=actor, accept=accept)
     typer.echo("released: the next receive_remittances run lands it" if accept else "quarantined")
 
 

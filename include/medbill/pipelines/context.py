@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 import sqlalchemy as sa
 
 from medbill.audit.ledger import Ledger, RunContext
+from medbill.audit.people import require_person
 from medbill.deid.vault import Vault
 from medbill.settings import Settings
 from medbill.store import db, tables_io
@@ -48,10 +49,7 @@ class Context:
     @staticmethod
     def for_person(actor: str, settings: Settings | None = None) -> Context:
         """As open(), with every ledger row on behalf of a person. Raises DecisionRefused where actor names none."""
-        from medbill.proposals.lifecycle import require_person
-
-        require_person(actor)
-        return Context.open(settings, replace(RunContext.from_env(), on_behalf_of=actor))
+        return Context.open(settings, replace(RunContext.from_env(), on_behalf_of=require_person(actor)))
 
     def vault(self, practice: str) -> Vault:
         return Vault(self.db, self.keys, practice)

@@ -90,9 +90,10 @@ def approve(
     yes: Annotated[bool, typer.Option("--yes", help="do not ask after showing")] = False,
 ) -> None:
     """Approve proposals exactly as shown. Without --hash their content is shown first, and you are asked."""
+    from medbill.audit.people import require_person
     from medbill.proposals import lifecycle
 
-    lifecycle.require_person(actor)
+    require_person(actor)
     if all_ == bool(ids) or (all_ and hash) or (all_ and (kind is None or day is None)):
         raise typer.BadParameter("give proposal ids, or --all with --kind and --day")
     if hash is not None and len(ids or []) != 1:

@@ -19,6 +19,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
+from medbill.audit.people import require_person
 from medbill.errors import BadInput, DecisionRefused
 from medbill.proposals import edits
 from medbill.proposals.content import content_hash, idempotency_key, plain, proposal_id
@@ -30,7 +31,6 @@ KINDS = ("posting", "denial_follow_up", "underpayment_dispute")
 #: What is written back for an approved proposal of any kind, in this order.
 ACTIONS = ("task", "claim_billing_note")
 APPROVED = ("approved", "edited")
-_NOT_PEOPLE = frozenset({"", SERVICE, "airflow", "anonymous", "root", "system", "unknown"})
 _CHUNK = 1000
 
 
@@ -288,12 +288,6 @@ def show(connection: sa.Connection, id: str) -> dict[str, Any]:
         .order_by(outbox.c.sequence)
     ).mappings()
     return {**row, "events": [dict(e) for e in events], "write_backs": [dict(w) for w in write_backs]}
-
-
-def require_person(actor: str) -> None:
-    """Raises DecisionRefused unless actor names a person: a service account decides nothing."""
-    if actor.strip().casefold() in _NOT_PEOPLE:
-        raise DecisionRefused("a decision needs a person's name: give --actor or set MEDBILL_ACTOR")
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import sqlalchemy as sa
 
 from medbill.audit.ledger import Event
+from medbill.audit.people import require_person
 from medbill.errors import DecisionRefused, MedbillError, PlatformError, PlatformUnknownOutcome, TokenRefused
 from medbill.platforms.base import Receipt, Writer
 from medbill.proposals import lifecycle, render
@@ -308,7 +309,7 @@ def _recheck(db: sa.Engine, claim: _Claim) -> None:
     if not actors:
         raise DecisionRefused("there is no approval of this content")
     for actor in actors:
-        lifecycle.require_person(actor)
+        require_person(actor)
 
 
 def _hold(db: sa.Engine, claim: _Claim, lease: timedelta) -> None:
