@@ -1,4 +1,5 @@
-"""The medbill database: engine, and driver errors turned into ours (a driver's text may quote a row)."""
+"""The medbill database: engine, transactions of one practice, and driver errors turned into ours (a driver's text may
+quote a row)."""
 
 from __future__ import annotations
 
@@ -11,18 +12,31 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from medbill.errors import StoreUnavailable
 
+#: In the place of a practice: work that is across practices by design. It runs as a role that may do less.
+EVERY_PRACTICE = "*"
+_OF_PRACTICE = "SELECT set_config('medbill.practice', %s, true)"  # true: until the transaction ends, as SET LOCAL
+_ACROSS = "SET LOCAL ROLE medbill_every_practice"
 
-@lru_cache(maxsize=4)
+
+@lru_cache(maxsize=8)
 def engine(url: str) -> sa.Engine:
     """The engine for a URL, one per process. hide_parameters keeps bound values out of every error and log."""
     return sa.create_engine(url, pool_pre_ping=True, pool_size=5, max_overflow=5, pool_timeout=30, hide_parameters=True)
 
 
 @contextmanager
-def transaction(db: sa.Engine) -> Iterator[sa.Connection]:
-    """One transaction; raises StoreUnavailable with the SQLSTATE alone where the driver fails."""
+def transaction(db: sa.Engine, practice: str | None = None) -> Iterator[sa.Connection]:
+    """One transaction, which sees and writes rows of one practice only (medbill.store.rights).
+
+    practice: its id, or EVERY_PRACTICE. Without it tables that have a practice show no rows and take none.
+    Raises StoreUnavailable with the SQLSTATE alone where the driver fails.
+    """
     try:
         with db.begin() as connection:
+            if practice == EVERY_PRACTICE:
+                connection.exec_driver_sql(_ACROSS)
+            elif practice is not None:
+                connection.exec_driver_sql(_OF_PRACTICE, (practice,))
             yield connection
     except DBAPIError as error:
         state = getattr(error.orig, "pgcode", None) or "no connection"
