@@ -1,13 +1,21 @@
-"""Cluster policy, applied to every task as its DAG is read: what a task returns stays out of its log."""
+"""What Airflow loads before all else, in every one of its processes: the cluster policy and the doors of its database."""
 
 from __future__ import annotations
 
 from typing import Any
 
+__all__ = ["dag_policy", "task_policy"]
+
+
+def dag_policy(dag: Any) -> None:
+    """See medbill_plugin.policy.check_dag."""
+    from medbill_plugin import policy
+
+    policy.check_dag(dag)
+
 
 def task_policy(task: Any) -> None:
-    if getattr(task, "show_return_value_in_logs", None):
-        task.show_return_value_in_logs = False
-    partial = getattr(task, "partial_kwargs", None)  # a mapped task, not made yet
-    if partial is not None and hasattr(task.operator_class, "execute_callable"):
-        partial["show_return_value_in_logs"] = False
+    """See medbill_plugin.policy.check_task."""
+    from medbill_plugin import policy
+
+    policy.check_task(task)

@@ -146,8 +146,8 @@ def report(practice: str) -> dict[str, Any]:
     ctx = Context.open()
     today = _today()
     out = ctx.settings.reports / practice / "denials" / today.isoformat()
-    made = pipeline.denials(ctx, practice, today - timedelta(days=REPORT_DAYS), today, out, today)
-    return {"practice": practice, "report": str(made.html)}
+    pipeline.denials(ctx, practice, today - timedelta(days=REPORT_DAYS), today, out, today)
+    return {"practice": practice, "report": f"reports/{practice}/denials/{today.isoformat()}"}
 
 
 @without_values
