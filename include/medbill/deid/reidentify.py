@@ -106,7 +106,7 @@ class Reidentifier:
         wanted = sorted({token for token in tokens if chosen.covers(token)})
         bound = {"practice": self._practice, "run": run, "purpose": purpose, "tokens": wanted, "days": chosen.days}
         with self._ledger.touch(self._event("create", "token.issue", run, chosen)) as touch:
-            with store_db.transaction(self._db) as connection:
+            with store_db.transaction(self._db, self._practice) as connection:
                 connection.execute(_FORGET)
                 made = connection.execute(_ISSUE, bound).rowcount
             touch.note(tokens=made)
@@ -142,7 +142,7 @@ class Reidentifier:
 
     def _issued(self, run: str, purpose: str, tokens: list[str]) -> set[str]:
         bound = {"practice": self._practice, "run": run, "purpose": purpose, "tokens": tokens}
-        with store_db.transaction(self._db) as connection:
+        with store_db.transaction(self._db, self._practice) as connection:
             return {row.token for row in connection.execute(_ISSUED, bound)}
 
     def _purpose(self, name: str) -> Purpose:

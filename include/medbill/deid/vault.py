@@ -205,7 +205,7 @@ class Vault:
     def extent(self, without: Collection[str] = ()) -> tuple[int, datetime | None]:
         """How many live tokens there are, kinds of `without` left out, and when the newest was made."""
         query = sa.select(sa.func.count(), sa.func.max(vault_tokens.c.created_at))
-        with store_db.transaction(self._db) as connection:
+        with store_db.transaction(self._db, self._practice) as connection:
             row = connection.execute(query.where(*self._live(without))).one()
         return row[0], row[1]
 
@@ -216,14 +216,14 @@ class Vault:
         )
         if since is not None:
             query = query.where(vault_tokens.c.created_at >= since)
-        with store_db.transaction(self._db) as connection:
+        with store_db.transaction(self._db, self._practice) as connection:
             return [Known(*row) for row in connection.execute(query)]
 
     def alive(self, tokens: Iterable[str]) -> list[str]:
         """Those of the tokens that this vault has and that are not shredded, in their order."""
         wanted = list(dict.fromkeys(tokens))
         live: set[str] = set()
-        with store_db.transaction(self._db) as connection:
+        with store_db.transaction(self._db, self._practice) as connection:
             for some in _chunks(wanted):
                 query = sa.select(vault_tokens.c.token).where(*self._live(()), vault_tokens.c.token.in_(some))
                 live |= set(connection.scalars(query))
@@ -292,7 +292,7 @@ class Vault:
         """
         done = 0
         for some in _chunks(list(dict.fromkeys(tokens))):
-            with store_db.transaction(self._db) as connection:
+            with store_db.transaction(self._db, self._practice) as connection:
                 self._raise_epoch(connection)
                 bound = {"practice": self._practice, "tokens": some}
                 connection.execute(_DELETE_SECRETS, bound)
@@ -303,16 +303,17 @@ class Vault:
 
     def _stored(self, wanted: list[str]) -> dict[str, _Stored]:
         stored: dict[str, _Stored] = {}
-        with store_db.transaction(self._db) as connection:
+        with store_db.transaction(self._db, self._practice) as connection:
             for some in _chunks(wanted):
                 for row in connection.execute(_REVEAL, {"practice": self._practice, "tokens": some}):
                     stored[row.token] = _Stored.of(row)
-            missing = [token for token in wanted if token not in stored]
-            if missing:
+        missing = [token for token in wanted if token not in stored]
+        if missing:
+            with store_db.transaction(self._db, store_db.EVERY_PRACTICE) as connection:
                 foreign = connection.execute(_FOREIGN, {"practice": self._practice, "tokens": missing}).scalar()
-                if foreign:
-                    raise TokenRefused(f"{foreign} token(s) belong to another practice", code="TOKEN_FOREIGN")
-                raise TokenRefused(f"{len(missing)} token(s) are unknown to the vault", code="TOKEN_UNKNOWN")
+            if foreign:
+                raise TokenRefused(f"{foreign} token(s) belong to another practice", code="TOKEN_FOREIGN")
+            raise TokenRefused(f"{len(missing)} token(s) are unknown to the vault", code="TOKEN_UNKNOWN")
         return stored
 
     def _open(self, token: str, stored: _Stored) -> str:
@@ -382,7 +383,7 @@ class Vault:
     def _find(self, kind: str, indexes: list[bytes], older: dict[bytes, bytes]) -> dict[bytes, str]:
         asked = [*indexes, *older]
         bound = {"practice": self._practice, "kind": kind, "indexes": _bytea_array(asked)}
-        with store_db.transaction(self._db) as connection:
+        with store_db.transaction(self._db, self._practice) as connection:
             rows = connection.execute(_FIND, bound).all()
         newest = [*indexes, *older.values()]
         return {newest[place - 1]: token for place, token in rows}
@@ -405,7 +406,7 @@ class Vault:
             "sealed": _bytea_array(sealed),
             "secrets": _bytea_array(secrets),
         }
-        with store_db.transaction(self._db) as connection:
+        with store_db.transaction(self._db, self._practice) as connection:
             # held until the insert is committed: a rotation or shredding waits for it, or has come first
             epoch = connection.execute(_LOCK_EPOCH, {"practice": self._practice}).scalar()
             if epoch != generation.epoch:
@@ -422,7 +423,7 @@ class Vault:
 
     def _generation(self) -> _Generation:
         for attempt in range(_ROUNDS):
-            with store_db.transaction(self._db) as connection:
+            with store_db.transaction(self._db, self._practice) as connection:
                 rows = connection.execute(_GENERATION, {"practice": self._practice}).all()
                 if not rows:
                     connection.execute(_FIRST_EPOCH, {"practice": self._practice})
@@ -441,7 +442,7 @@ class Vault:
         raise StoreUnavailable("the vault has no keys and keeps none; check its database")
 
     def _next_epoch(self) -> None:
-        with store_db.transaction(self._db) as connection:
+        with store_db.transaction(self._db, self._practice) as connection:
             self._raise_epoch(connection)
 
     def _raise_epoch(self, connection: sa.Connection) -> None:
@@ -452,7 +453,7 @@ class Vault:
         value_key, (index_version, index_key) = generation.value_key, generation.indexes[0]
         bound: dict[str, object] = {"practice": self._practice, "version": value_key, "index_version": index_version}
         cipher = self._cipher(value_key)
-        with store_db.transaction(self._db) as connection:
+        with store_db.transaction(self._db, self._practice) as connection:
             rows = connection.execute(_OLDER, {**bound, "after": after, "limit": _ROTATED}).all()
             tokens, indexes, sealed, secrets = [], [], [], _fresh_secrets(len(rows))
             for row, secret in zip(rows, secrets, strict=True):
@@ -482,7 +483,7 @@ class Vault:
             "version": generation.value_key,
             "index_version": generation.indexes[0][0],
         }
-        with store_db.transaction(self._db) as connection:
+        with store_db.transaction(self._db, self._practice) as connection:
             self._raise_epoch(connection)
             left = int(connection.execute(_COUNT_OLDER, bound).scalar_one())
             if not left:

@@ -28,6 +28,6 @@ class _WriteBack:
 
 def apply(ctx: Context, practice: str, writer: Writer) -> DispatchResult:
     """Expire what is out of date, then send everything approved; each act is in the ledger."""
-    with db.transaction(ctx.db) as connection:
+    with db.transaction(ctx.db, practice) as connection:
         lifecycle.expire(connection, practice)
     return outbox.dispatch(ctx.db, practice, writer, _WriteBack(ctx, practice), ctx.ledger)

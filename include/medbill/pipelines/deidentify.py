@@ -50,7 +50,7 @@ _MONEY_COLUMNS = {
 def pending(ctx: Context) -> list[Partition]:
     """Landed partitions that are not published in their landed version under today's policy."""
     policy_hash = _policy_hash(ctx)
-    with db.transaction(ctx.db) as connection:
+    with db.transaction(ctx.db, db.EVERY_PRACTICE) as connection:
         rows = connection.execute(
             sa.select(
                 partitions.c.practice,
@@ -81,7 +81,7 @@ def publish(ctx: Context, wanted: list[Partition]) -> list[Partition]:
     closed: list[Partition] = []
     damaged: list[Partition] = []
     for partition in wanted:
-        with db.transaction(ctx.db) as connection:
+        with db.transaction(ctx.db, partition.practice) as connection:
             row = connection.execute(sa.select(partitions).where(*partition.where(partitions))).mappings().one()
         version = _version(row["landed_version"], policy_hash)
         if row["published_version"] != version:
@@ -216,7 +216,7 @@ def _swap(ctx: Context, due: _Due, made: _Made) -> bool:
     counts = {f"{name}_published": table.num_rows for name, table in made.published.items()}
     if due.partition.object == "notes":
         counts["notes_quarantined"] = len(made.refused)
-    with db.transaction(ctx.db) as connection:
+    with db.transaction(ctx.db, due.partition.practice) as connection:
         swapped = connection.execute(
             sa.update(partitions)
             # landed anew meanwhile: that version's own run publishes
@@ -294,7 +294,7 @@ def totals(tables: dict[str, pa.Table]) -> dict[str, dict[str, int | Decimal]]:
 
 def read(ctx: Context, partition: Partition) -> dict[str, pa.Table]:
     """The published tables of a partition; empty dict where nothing is published."""
-    with db.transaction(ctx.db) as connection:
+    with db.transaction(ctx.db, partition.practice) as connection:
         prefix = connection.execute(sa.select(partitions.c.published_uri).where(*partition.where(partitions))).scalar()
     return results.load(ctx, prefix) if prefix is not None else {}
 

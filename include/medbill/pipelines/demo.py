@@ -90,7 +90,7 @@ def summary(settings: Settings) -> list[str]:
     engine = db.engine(settings.database_url)
     lines: list[str] = []
     for practice in settings.practices():
-        with db.transaction(engine) as connection:
+        with db.transaction(engine, practice.id) as connection:
             found = _of_practice(connection, practice.id)
         reports = sorted((settings.reports / practice.id / "denials").glob("*/*.html"))
         if found and reports:

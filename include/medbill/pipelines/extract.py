@@ -27,7 +27,7 @@ FIRST_LOOK_BACK = timedelta(days=120)
 
 def window(ctx: Context, practice: str, source: str, today: date) -> tuple[date, date]:
     """The service dates to ask for: from the watermark less the overlap to today, both included."""
-    with db.transaction(ctx.db) as connection:
+    with db.transaction(ctx.db, practice) as connection:
         mark = connection.execute(
             sa.select(watermarks.c.watermark).where(watermarks.c.practice == practice, watermarks.c.source == source)
         ).scalar()
@@ -60,7 +60,7 @@ def extract(ctx: Context, practice: str, platform: str, source: ClaimSource, sta
             partitions=len(changed),
             **{f"refused.{code}": count for code, count in sorted(refused.items())},
         )
-    with db.transaction(ctx.db) as connection:
+    with db.transaction(ctx.db, practice) as connection:
         connection.execute(
             insert(watermarks)
             .values(practice=practice, source=f"{platform}.claims", watermark=end.isoformat())
@@ -131,7 +131,7 @@ def _land(
 
 def _landed(ctx: Context, practice: str, object_name: str) -> dict[date, str | None]:
     """Landed version of each service day."""
-    with db.transaction(ctx.db) as connection:
+    with db.transaction(ctx.db, practice) as connection:
         return dict(
             connection.execute(
                 sa.select(partitions.c.day, partitions.c.landed_version).where(
@@ -192,7 +192,7 @@ def _write(ctx: Context, d: _Day) -> None:
             "charge_in": str(column_sum(claims, "charge")),
         }
     values = {"landed_version": d.version, "landed_uri": uri, "landed_at": sa.func.clock_timestamp()}
-    with db.transaction(ctx.db) as connection:
+    with db.transaction(ctx.db, partition.practice) as connection:
         connection.execute(
             insert(partitions)
             .values(practice=partition.practice, object=partition.object, day=partition.day, counts=counts, **values)

@@ -77,7 +77,7 @@ def enter(connection: sa.Connection, rows: list[dict[str, Any]]) -> None:
 
 def enter_missing(ctx: Context, practice: str) -> int:
     """Enter the payments of files that landed before payments were written down; returns the number of files."""
-    with db.transaction(ctx.db) as connection:
+    with db.transaction(ctx.db, practice) as connection:
         files = (
             connection.execute(
                 sa.select(inbox_files.c.sha256)
@@ -95,7 +95,7 @@ def enter_missing(ctx: Context, practice: str) -> int:
         )
     for sha256 in files:
         rows = of_sealed(ctx, practice, sha256)
-        with db.transaction(ctx.db) as connection:
+        with db.transaction(ctx.db, practice) as connection:
             enter(connection, rows)
     return len(files)
 
@@ -117,7 +117,7 @@ def of_sealed(ctx: Context, practice: str, sha256: str) -> list[dict[str, Any]]:
 
 def repeats(ctx: Context, practice: str) -> dict[Any, dict[str, str]]:
     """By day: remittance key -> hold reason, of the payments that came before as another transaction."""
-    with db.transaction(ctx.db) as connection:
+    with db.transaction(ctx.db, practice) as connection:
         several = (
             sa.select(payments.c.identity)
             .where(payments.c.practice == practice)
@@ -137,7 +137,7 @@ def claim(ctx: Context, partition: Partition, remittance_keys: Collection[str]) 
     They are marked as posted under a lock before anything is made of them, so of two runs over two days with one payment,
     whatever their gates say meanwhile, one has it.
     """
-    with db.transaction(ctx.db) as connection:
+    with db.transaction(ctx.db, partition.practice) as connection:
         mine = (
             sa.select(payments.c.identity)
             .join(inbox_files, _of_file())

@@ -29,7 +29,7 @@ _EXPIRE_AFTER = timedelta(days=90)
 def pending(ctx: Context) -> list[Partition]:
     """Remittance partitions to (re)post: published since their last posting, with open holds that the practice's claims of
     now may resolve, or with payments of which another transaction counts than at their last posting."""
-    with db.transaction(ctx.db) as connection:
+    with db.transaction(ctx.db, db.EVERY_PRACTICE) as connection:
         published = connection.execute(
             sa.select(partitions.c.practice, partitions.c.day, partitions.c.content_hash)
             .where(partitions.c.object == "remittances", partitions.c.published_version.is_not(None))
@@ -101,7 +101,7 @@ def post(ctx: Context, partition: Partition) -> dict[str, Any] | None:
         "paid_held": str(column_sum(matched.holds, "paid")),
         "underpaid": str(column_sum(short, "variance")),
     }
-    with db.transaction(ctx.db) as connection:
+    with db.transaction(ctx.db, partition.practice) as connection:
         proposed = lifecycle.propose(connection, drafts)
         lifecycle.withdraw(connection, partition.practice, partition.day, ("posting", "underpayment_dispute"), drafts)
         _hold(connection, partition, matched.holds)
@@ -125,7 +125,7 @@ def post(ctx: Context, partition: Partition) -> dict[str, Any] | None:
 def published_claims(ctx: Context, practice: str, tokens: pa.ChunkedArray) -> dict[str, pa.Table]:
     """The practice's published claims among the given claim tokens, with their lines, over all service days."""
     wanted = pc.unique(pc.drop_null(tokens))
-    with db.transaction(ctx.db) as connection:
+    with db.transaction(ctx.db, practice) as connection:
         days = (
             connection.execute(
                 sa.select(partitions.c.day)
@@ -152,7 +152,7 @@ def published_claims(ctx: Context, practice: str, tokens: pa.ChunkedArray) -> di
 
 def _content_hash(ctx: Context, partition: Partition) -> str | None:
     """The hash of what is published of a partition now."""
-    with db.transaction(ctx.db) as connection:
+    with db.transaction(ctx.db, partition.practice) as connection:
         found: str | None = connection.execute(
             sa.select(partitions.c.content_hash).where(*partition.where(partitions))
         ).scalar()
@@ -161,7 +161,7 @@ def _content_hash(ctx: Context, partition: Partition) -> str | None:
 
 def _claims_state(ctx: Context, practice: str) -> str:
     """One hash over everything published of the practice's claims."""
-    with db.transaction(ctx.db) as connection:
+    with db.transaction(ctx.db, practice) as connection:
         state: str = connection.execute(
             sa.select(
                 sa.func.md5(
@@ -184,7 +184,7 @@ def _claims_state(ctx: Context, practice: str) -> str:
 
 def _quarantined(ctx: Context, partition: Partition) -> dict[str, int]:
     """Claims in quarantine per remittance key: their deposit is posted in part."""
-    with db.transaction(ctx.db) as connection:
+    with db.transaction(ctx.db, partition.practice) as connection:
         keys = (
             connection.execute(
                 sa.select(quarantine.c.record_key).where(

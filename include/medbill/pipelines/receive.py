@@ -117,7 +117,7 @@ def _take(ctx: Context, practice: str, inbox: ObjectStore, name: str) -> tuple[s
             return "gone", None
         sha256 = hashlib.sha256(data).hexdigest()
         touch.note(file=sha256, bytes=len(data))
-        with db.transaction(ctx.db) as connection:
+        with db.transaction(ctx.db, practice) as connection:
             seen = connection.execute(
                 sa.select(inbox_files.c.status).where(
                     inbox_files.c.practice == practice, inbox_files.c.sha256 == sha256
@@ -132,7 +132,7 @@ def _take(ctx: Context, practice: str, inbox: ObjectStore, name: str) -> tuple[s
             return "unfinished", None
         base = pa.array([name.rsplit("/", 1)[-1].strip() or "blank"])  # a blank text has no token
         name_index = ctx.vault(practice).tokenize("FILE", base)[0].as_py()
-        with db.transaction(ctx.db) as connection:
+        with db.transaction(ctx.db, practice) as connection:
             version = (
                 1
                 + connection.execute(
@@ -153,7 +153,7 @@ def _take(ctx: Context, practice: str, inbox: ObjectStore, name: str) -> tuple[s
         )
         day = _day(data)
         paid = payments.identify(ctx, practice, sha256, tables) if tables is not None and status == "landed" else []
-        with db.transaction(ctx.db) as connection:
+        with db.transaction(ctx.db, practice) as connection:
             first = connection.execute(
                 insert(inbox_files)
                 .values(
@@ -246,7 +246,7 @@ def release(ctx: Context, practice: str, sha256: str, *, actor: str, accept: boo
     Its payments count from now on, behind those of every file that landed before.
     """
     paid = payments.of_sealed(ctx, practice, sha256) if accept and _is_held(ctx, practice, sha256) else []
-    with db.transaction(ctx.db) as connection:
+    with db.transaction(ctx.db, practice) as connection:
         row = (
             connection.execute(
                 sa.select(inbox_files)
@@ -299,7 +299,7 @@ def release(ctx: Context, practice: str, sha256: str, *, actor: str, accept: boo
 
 
 def _is_held(ctx: Context, practice: str, sha256: str) -> bool:
-    with db.transaction(ctx.db) as connection:
+    with db.transaction(ctx.db, practice) as connection:
         status = connection.execute(
             sa.select(inbox_files.c.status).where(inbox_files.c.practice == practice, inbox_files.c.sha256 == sha256)
         ).scalar()
@@ -308,7 +308,7 @@ def _is_held(ctx: Context, practice: str, sha256: str) -> bool:
 
 def pending(ctx: Context, practice: str) -> list[Partition]:
     """Partitions with landed files that their landed version does not hold yet (a run that died in between leaves them)."""
-    with db.transaction(ctx.db) as connection:
+    with db.transaction(ctx.db, practice) as connection:
         days = connection.execute(
             sa.select(inbox_files.c.day, sa.func.array_agg(inbox_files.c.sha256))
             .where(inbox_files.c.practice == practice, inbox_files.c.status == "landed")
@@ -337,7 +337,7 @@ def land(ctx: Context, wanted: list[Partition]) -> list[Partition]:
     """
     due = []
     for partition in wanted:
-        with db.transaction(ctx.db) as connection:
+        with db.transaction(ctx.db, partition.practice) as connection:
             files = connection.execute(
                 sa.select(inbox_files.c.sha256, inbox_files.c.bytes)
                 .where(
@@ -409,7 +409,7 @@ def _write(ctx: Context, due: _Due, tables: dict[str, pa.Table], result: GateRes
         for name, part in (("in", tables), ("landed", passed), ("quarantined", refused)):
             counts[f"{column}_{name}"] = str(column_sum(part["claims"], column))
     landed = {"landed_version": version, "landed_uri": uri, "landed_at": sa.func.clock_timestamp()}
-    with db.transaction(ctx.db) as connection:
+    with db.transaction(ctx.db, practice) as connection:
         # a partition that is landed again is gated again: what it refuses now replaces what it refused before
         connection.execute(
             sa.delete(quarantine).where(

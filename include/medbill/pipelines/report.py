@@ -38,7 +38,7 @@ def denials_tables(ctx: Context, practice: str, start: date, end: date) -> Denia
     """What the report is made of, from a year before start to a year after end: a denial may be settled long after."""
     first, last = start - _HISTORY, end + _HISTORY
     found = results.read(ctx, practice, "denials", first, last).get("denials", [])
-    with db.transaction(ctx.db) as connection:
+    with db.transaction(ctx.db, practice) as connection:
         days = (
             connection.execute(
                 sa.select(partitions.c.day)

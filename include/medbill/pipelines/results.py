@@ -64,7 +64,7 @@ def point(
 
 def read(ctx: Context, practice: str, kind: str, start: date, end: date) -> dict[str, list[pa.Table]]:
     """Tables of all days from start to end, both included, by name, in day order."""
-    with db.transaction(ctx.db) as connection:
+    with db.transaction(ctx.db, practice) as connection:
         prefixes = (
             connection.execute(
                 sa.select(results.c.uri)

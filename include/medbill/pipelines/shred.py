@@ -84,7 +84,7 @@ def _split(ctx: Context, practice: str, claims: set[str]) -> Iterator[tuple[bool
 
 
 def _published(ctx: Context, practice: str, object_name: str) -> Iterator[dict[str, pa.Table]]:
-    with db.transaction(ctx.db) as connection:
+    with db.transaction(ctx.db, practice) as connection:
         days = connection.scalars(
             sa.select(partitions.c.day)
             .where(

@@ -21,7 +21,7 @@ _URGENT = timedelta(days=14)
 
 def pending(ctx: Context) -> list[Partition]:
     """Posted partitions whose denials were not drawn from that posting."""
-    with db.transaction(ctx.db) as connection:
+    with db.transaction(ctx.db, db.EVERY_PRACTICE) as connection:
         rows = connection.execute(
             sa.select(
                 results_table.c.practice,
@@ -44,7 +44,7 @@ def triage(ctx: Context, partition: Partition) -> dict[str, Any] | None:
 
     Denials that cannot be acted on are reported but not proposed.
     """
-    with db.transaction(ctx.db) as connection:  # before it is read: a posting made meanwhile is then still pending
+    with db.transaction(ctx.db, partition.practice) as connection:  # before it is read: a posting made meanwhile is then still pending
         posting_hash = connection.execute(
             sa.select(results_table.c.content_hash).where(
                 results_table.c.practice == partition.practice,
@@ -70,7 +70,7 @@ def triage(ctx: Context, partition: Partition) -> dict[str, Any] | None:
         "recoverable": str(column_sum(found, "recoverable")),
     }
     drafts = _drafts(partition, found)
-    with db.transaction(ctx.db) as connection:
+    with db.transaction(ctx.db, partition.practice) as connection:
         proposed = lifecycle.propose(connection, drafts)
         lifecycle.withdraw(connection, partition.practice, partition.day, ("denial_follow_up",), drafts)
         results.point(

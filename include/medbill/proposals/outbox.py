@@ -251,7 +251,7 @@ def _claim(db: sa.Engine, practice: str, platform: str, lease: timedelta, seen: 
     )
     if seen:
         query = query.where(outbox.c.idempotency_key.not_in(seen))
-    with store.transaction(db) as connection:
+    with store.transaction(db, practice) as connection:
         row = connection.execute(query).mappings().first()
         if row is None:
             return None
@@ -294,7 +294,7 @@ def _recheck(db: sa.Engine, claim: _Claim) -> None:
         raise DecisionRefused("the proposal is not approved (any more)")
     if not claim.content_hash == p["content_hash"] == actual:
         raise DecisionRefused("the content is not what was approved")
-    with store.transaction(db) as connection:
+    with store.transaction(db, p["practice"]) as connection:
         actors = (
             connection.execute(
                 sa.select(proposal_events.c.actor).where(
@@ -314,7 +314,7 @@ def _recheck(db: sa.Engine, claim: _Claim) -> None:
 
 def _hold(db: sa.Engine, claim: _Claim, lease: timedelta) -> None:
     """Renew the lease right before sending. Raises _Fenced where the row is somebody else's by now."""
-    with store.transaction(db) as connection:
+    with store.transaction(db, claim.proposal["practice"]) as connection:
         held = connection.execute(
             sa.update(outbox)
             .where(outbox.c.idempotency_key == claim.key, outbox.c.fence == claim.fence, outbox.c.status == "sending")
@@ -345,7 +345,7 @@ def _settle(
         values["receipt"] = receipt
     if attempts is not None:
         values["attempts"] = attempts
-    with store.transaction(db) as connection:
+    with store.transaction(db, claim.proposal["practice"]) as connection:
         ours = connection.execute(
             sa.update(outbox)
             .where(outbox.c.idempotency_key == claim.key, outbox.c.fence == claim.fence, outbox.c.status == "sending")

@@ -89,9 +89,10 @@ class Envelopes:
         wanted = self._current.get((practice, purpose)) if version is None else version
         if wanted is not None and (practice, purpose, wanted) in self._plain:
             return wanted, self._plain[practice, purpose, wanted]
-        with store_db.transaction(self._db) as connection:
+        with store_db.transaction(self._db, practice) as connection:
             row = self._stored(connection, practice, purpose, version)
-            if row is None and version is None:
+        if row is None and version is None:
+            with store_db.transaction(self._db, store_db.EVERY_PRACTICE) as connection:
                 self._add(connection, practice, purpose, 1)
                 row = self._stored(connection, practice, purpose, None)
         if row is None:
@@ -110,7 +111,7 @@ class Envelopes:
         "index") are rotated by Vault.rotate(), which moves the values along.
         """
         current, _ = self.data_key(practice, purpose)
-        with store_db.transaction(self._db) as connection:
+        with store_db.transaction(self._db, store_db.EVERY_PRACTICE) as connection:
             self._add(connection, practice, purpose, current + 1)
         self._current.pop((practice, purpose), None)
         return self.data_key(practice, purpose)[0]
@@ -123,7 +124,7 @@ class Envelopes:
         as it is and is counted. Raises KeyUnavailable, and changes nothing, where the key service cannot be used.
         """
         done = left = 0
-        with store_db.transaction(self._db) as connection:
+        with store_db.transaction(self._db, store_db.EVERY_PRACTICE) as connection:
             connection.execute(_TAKE_LOCK)  # no key is made under the older master key meanwhile
             for row in connection.execute(sa.select(data_keys).with_for_update()).all():
                 try:
@@ -154,7 +155,7 @@ class Envelopes:
     def versions(self) -> list[KeyVersion]:
         """All data keys by practice, purpose and version; nothing is unwrapped."""
         columns = [data_keys.c[name] for name in ("practice", "purpose", "version", "master_key", "created_at")]
-        with store_db.transaction(self._db) as connection:
+        with store_db.transaction(self._db, store_db.EVERY_PRACTICE) as connection:
             return [KeyVersion(*row) for row in connection.execute(sa.select(*columns).order_by(*columns[:3]))]
 
     def _add(self, connection: sa.Connection, practice: str, purpose: str, version: int) -> None:
