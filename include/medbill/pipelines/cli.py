@@ -30,7 +30,7 @@ def _select(table: sa.Table, columns: list[str], *where: sa.ColumnElement[bool])
     from medbill.settings import Settings
     from medbill.store import db
 
-    with db.transaction(db.engine(Settings.from_env().database_url)) as connection:
+    with db.transaction(db.engine(Settings.from_env().database_url), db.EVERY_PRACTICE) as connection:
         query = sa.select(*[table.c[c] for c in columns]).where(*where).order_by(*[table.c[c] for c in columns])
         return [dict(row) for row in connection.execute(query).mappings()]
 

@@ -115,10 +115,10 @@ def approve(
             _print(row)
         if not yes:
             typer.confirm(f"approve {len(decisions)} proposal(s) as shown, as {actor}?", abort=True)
-    refused = 0
+    refused, practices = 0, {row["id"]: row["practice"] for row in shown}
     for id, content in decisions:
         try:
-            with _connection() as connection:
+            with _connection(practices[id]) as connection:
                 lifecycle.approve(connection, id, content, actor, note)
         except DecisionRefused as error:
             refused += 1
@@ -143,6 +143,7 @@ def reject(
 
     with _connection() as connection:
         row = lifecycle.show(connection, id)
+    with _connection(row["practice"]) as connection:
         lifecycle.reject(connection, id, actor, note, hash)
     _record(id, [row], actor, "rejected", row["content_hash"])
     typer.echo(f"{id}  rejected")
@@ -161,6 +162,7 @@ def retry(
 
     with _connection() as connection:
         row = lifecycle.show(connection, id)
+    with _connection(row["practice"]) as connection:
         lifecycle.retry(connection, id, actor, note, hash)
     _record(id, [row], actor, "retried", row["content_hash"])
     typer.echo(f"{id}  to be written back again")
@@ -186,6 +188,7 @@ def edit(
         raise DecisionRefused("the file must hold one JSON object, the payload")
     with _connection() as connection:
         row = lifecycle.show(connection, id)
+    with _connection(row["practice"]) as connection:
         new_hash = lifecycle.edit(connection, id, hash or row["content_hash"], payload, actor, note)
     _record(id, [row], actor, "edited", new_hash)
     typer.echo(f"{id}  edited and approved, content {new_hash}")
@@ -253,8 +256,9 @@ def _engine() -> Any:
 
 
 @contextmanager
-def _connection() -> Iterator[Any]:
+def _connection(practice: str | None = None) -> Iterator[Any]:
+    """A transaction of one practice; without one, of all, to read only."""
     from medbill.store import db
 
-    with db.transaction(_engine()) as connection:
+    with db.transaction(_engine(), practice or db.EVERY_PRACTICE) as connection:
         yield connection

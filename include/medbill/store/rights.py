@@ -38,13 +38,20 @@ RIGHTS: Final[dict[str, dict[str, str]]] = {
     "quarantine": {APP: f"{_KEPT}, DELETE", EVERY: "SELECT"},
     "holds": {APP: _KEPT, EVERY: "SELECT", ANALYST: "SELECT"},
     "watermarks": {APP: _KEPT},
+    "platform_budgets": {APP: _KEPT},
+    "platform_circuits": {APP: _KEPT},
     "proposals": {APP: _KEPT, EVERY: "SELECT", ANALYST: "SELECT"},
     "proposal_events": {APP: "SELECT, INSERT", EVERY: "SELECT"},
     "outbox": {APP: _KEPT, EVERY: "SELECT"},
+    "platform_budgets": {APP: _KEPT},
+    "platform_circuits": {APP: _KEPT},
     # a token of another practice is told from one that was never made: token and practice, never the value
     "vault_tokens": {VAULT: _KEPT, EVERY: "SELECT (practice, token)"},
     "vault_secrets": {VAULT: f"{_KEPT}, DELETE"},
     "vault_state": {VAULT: _KEPT},
+    # half of each sealed object's key; deleted where the object is purged
+    "object_secrets": {APP: "SELECT, INSERT, DELETE"},
+    "token_traces": {APP: "SELECT, INSERT, DELETE"},
     "token_grants": {VAULT: "SELECT, INSERT, DELETE"},
     # wrapped keys; making one looks at the newest of all practices, so that no second master key comes in beside the first
     "data_keys": {APP: "SELECT", VAULT: "SELECT, DELETE", EVERY: _KEPT},
