@@ -28,18 +28,18 @@ from common.defaults import DEFAULTS, LATE
 )
 def apply_proposals():
     @task(inlets=[PRACTICES])
-    def practices() -> list[str]:
+    def accounts() -> list[dict]:
         from medbill.pipelines import tasks
 
-        return tasks.practices(platform="drchrono")
+        return tasks.accounts()
 
     @task(multiple_outputs=False, inlets=[PROPOSALS], outlets=[WRITE_BACKS])
-    def apply(practice: str) -> dict:
+    def apply(account: dict) -> dict:
         from medbill.pipelines import tasks
 
-        return tasks.apply(practice, run.connection("drchrono", practice))
+        return tasks.apply(account["practice"], run.connection(account["platform"], account["practice"]))
 
-    apply.expand(practice=practices())
+    apply.expand(account=accounts())
 
 
 apply_proposals()

@@ -6,10 +6,11 @@ import importlib.util
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pyarrow as pa
@@ -286,6 +287,7 @@ def test_a_claim_outside_of_what_was_asked_for_does_not_replace_its_day(world: w
 
     class Wide:
         name = "drchrono"
+        scope: Mapping[str, tuple[str, ...]] = MappingProxyType({})
 
         def extract(self, start: date, end: date) -> Extraction:
             whole = OFFICE.extract(w.SERVICE_DAY, w.SERVICE_DAY)

@@ -10,12 +10,13 @@ import re
 import shutil
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pyarrow as pa
@@ -220,6 +221,7 @@ class Office:
         )
 
     name = "drchrono"
+    scope: Mapping[str, tuple[str, ...]] = MappingProxyType({})
 
 
 def _letters(n: int) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
+from types import MappingProxyType
 
 import pyarrow as pa
 import pytest
@@ -66,6 +67,7 @@ def notes_of(data: practice.PracticeData) -> pa.Table:
 
 class Source:
     name = "drchrono"
+    scope: Mapping[str, tuple[str, ...]] = MappingProxyType({})
 
     def __init__(self, data: practice.PracticeData, texts: pa.Table) -> None:
         self.data, self.texts = data, texts

@@ -8,11 +8,12 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 import sqlalchemy as sa
@@ -76,6 +77,7 @@ class Source:
     """The extraction side of the platform, answered from the generator (the adapter has its own tests over HTTP)."""
 
     name = "drchrono"
+    scope: Mapping[str, tuple[str, ...]] = MappingProxyType({})
 
     def __init__(self, data: practice.PracticeData) -> None:
         self.data = data

@@ -12,8 +12,8 @@ import pytest
 from medbill.errors import PlatformError, PlatformUnknownOutcome
 from medbill.model.claims import CLAIM_TABLES, NOTES
 from medbill.platforms import drchrono as adapter_module
-from medbill.platforms.base import Platform
-from medbill.platforms.budget import RateBudget
+from medbill.platforms.base import Platform, WriteBack
+from medbill.platforms.budget import RateBudget, always
 from medbill.platforms.drchrono import DrChrono
 from medbill.platforms.extraction import ExtractionPolicy
 from medbill.platforms.oauth import Credentials, FileTokenStore
@@ -59,7 +59,7 @@ def platform(server, state):
 
 
 def connect(server, state, **options):
-    options.setdefault("budget", RateBudget(1000, 100_000, max_wait=5))
+    options.setdefault("budget", RateBudget(always(), max_wait=5))
     options.setdefault("policies", POLICIES)
     return DrChrono(server.url, Credentials.from_file(state / "credentials.json"), timeout=2, **options)
 
@@ -76,6 +76,14 @@ def a_claim():
     return str(generate(7, START, claims=CLAIMS).visits[0].id)
 
 
+def task(key=KEY, **more):
+    return WriteBack(key, "task", a_claim(), "t", "x", **more)
+
+
+def note(text="x", key=KEY, claim_id=None):
+    return WriteBack(key, "claim_billing_note", claim_id or a_claim(), "", text)
+
+
 def test_extraction_equals_the_truth_to_the_cent(platform):
     truth = generate(7, START, claims=CLAIMS).claim_tables()
     tables = platform.extract(START, TODAY).tables
@@ -89,7 +97,12 @@ def test_extraction_equals_the_truth_to_the_cent(platform):
 def test_the_adapter_is_a_platform(platform):
     checked: Platform = platform
     assert checked.name == "drchrono"
-    assert {"extract", "write_task", "write_claim_note"} <= checked.capabilities.keys()
+    checked.check()
+    adapter = adapter_module.ADAPTER
+    assert {f"{do} {what}" for do in ("write", "find") for what in adapter.actions_for("posting")} < set(
+        adapter.capabilities
+    )
+    assert "appointments" in checked.scope and "last_name" in checked.scope["patients_summary"]
 
 
 def test_a_window_keeps_to_its_service_dates(platform):
@@ -159,7 +172,7 @@ def test_expired_tokens_are_refreshed_once_by_many_threads(server, state):
         before = server.sandbox.requests["POST /o/token"]
         results, threads = [], []
         for _ in range(8):
-            threads.append(threading.Thread(target=lambda: results.append(platform.find_task(KEY))))
+            threads.append(threading.Thread(target=lambda: results.append(platform.find(task(KEY)))))
             threads[-1].start()
         for thread in threads:
             thread.join()
@@ -170,17 +183,17 @@ def test_expired_tokens_are_refreshed_once_by_many_threads(server, state):
 def test_tokens_outlive_the_process(server, state):
     for _ in range(2):
         with connect(server, state, tokens=FileTokenStore(state / "tokens.json")) as platform:
-            platform.find_task(KEY)
+            platform.find(task(KEY))
     assert server.sandbox.requests["POST /o/token"] == 1
 
 
 def test_a_stored_token_of_another_server_falls_back_to_the_credentials(server, state):
     store = FileTokenStore(state / "tokens.json")
     with connect(server, state, tokens=store) as platform:
-        platform.find_task(KEY)
+        platform.find(task(KEY))
         store.write(replace(store.read(), access_token="gone", refresh_token="gone"))
         server.sandbox.store.revive(server.sandbox.credentials["refresh_token"])
-        assert platform.find_task(KEY) is None
+        assert platform.find(task(KEY)) is None
 
 
 def test_a_revoked_authorization_says_so(server, state):
@@ -203,7 +216,7 @@ def test_429_is_waited_for_within_bounds(server, state):
 
 def test_the_vendors_burst_limit_is_survived(server, state):
     server.sandbox.limits.per_second = 10
-    with connect(server, state, budget=RateBudget(10, 500)) as platform:
+    with connect(server, state, budget=RateBudget(adapter_module.LIMITS)) as platform:
         tables = platform.extract(TODAY - timedelta(days=8), TODAY).tables
     assert tables["claims"].num_rows > 5
 
@@ -225,7 +238,7 @@ def test_reads_survive_passing_faults(server, platform):
 )
 def test_lasting_faults_are_typed_errors_without_patient_data(server, platform, state, fields, code, caplog):
     caplog.set_level("DEBUG")
-    platform.find_task(KEY)
+    platform.find(task(KEY))
     patient = str(wire.loads((state / "practice.json").read_bytes())["patients"][0]["id"])
     fault(server, path=f"/api/patients_summary/{patient}", **fields)
     with pytest.raises(PlatformError) as error:
@@ -277,16 +290,14 @@ def test_endless_pages_end(server, platform, monkeypatch):
 
 
 def test_a_task_is_written_and_found(server, platform):
-    receipt = platform.write_task(
-        idempotency_key=KEY, claim_id=a_claim(), title="Post payment", text="Two lines", priority=30, due_on=TODAY
-    )
-    (task,) = written(server)["tasks"]
-    assert (str(task["id"]), task["title"], task["priority"]) == (receipt.platform_id, "Post payment", "30")
-    assert (task["status"], task["category"]) == (4401, 4301)
-    assert task["associated_items"] == [{"type": "Appointment", "value": int(a_claim())}]
+    receipt = platform.write(replace(task(), title="Post payment", text="Two lines", priority=30, due_on=TODAY))
+    (made,) = written(server)["tasks"]
+    assert (str(made["id"]), made["title"], made["priority"]) == (receipt.platform_id, "Post payment", "30")
+    assert (made["status"], made["category"]) == (4401, 4301)
+    assert made["associated_items"] == [{"type": "Appointment", "value": int(a_claim())}]
     assert written(server)["task_notes"][0]["text"] == f"Two lines\nmedbill:{KEY}"
-    assert platform.find_task(KEY, since=date(2020, 1, 1)) == receipt
-    assert platform.find_task("another-key") is None
+    assert platform.find(task(KEY, owed_since=date(2020, 1, 1))) == receipt
+    assert platform.find(task("another-key")) is None
     assert receipt.as_dict()["reference"] == f"medbill:{KEY}"
 
 
@@ -299,7 +310,7 @@ def test_notes_come_with_their_claims_but_for_what_medbill_wrote(server, platfor
     assert found.schema == NOTES
     assert set(zip(*columns, strict=True)) == expected and found.num_rows == len(expected) > len(visits)
     assert found["patient_last_name"].null_count == 0 and found["written_on"].null_count == 0
-    platform.write_claim_note(idempotency_key=KEY, claim_id=a_claim(), text="Posted 71.50")
+    platform.write(note("Posted 71.50"))
     assert platform.extract(START, TODAY).notes.equals(found)
 
 
@@ -318,10 +329,10 @@ def test_an_unreadable_note_stops_itself_only(server, state):
 
 
 def test_a_claim_note_is_written_and_found(server, platform):
-    receipt = platform.write_claim_note(idempotency_key=KEY, claim_id=a_claim(), text="Paid 71.50")
+    receipt = platform.write(note("Paid 71.50"))
     assert written(server)["claim_billing_notes"][0]["text"] == f"Paid 71.50\nmedbill:{KEY}"
-    assert platform.find_claim_note(KEY, claim_id=a_claim()) == receipt
-    assert platform.find_claim_note(KEY[:-1], claim_id=a_claim()) is None  # a prefix is not the key
+    assert platform.find(note(key=KEY)) == receipt
+    assert platform.find(note(key=KEY[:-1])) is None  # a prefix is not the key
 
 
 @pytest.mark.parametrize("kind", ["drop_after", "error_after", "slow_after", "garbage"])
@@ -329,39 +340,39 @@ def test_a_lost_answer_is_an_unknown_outcome_found_by_reading_back(server, platf
     platform._load_task_settings()
     fault(server, kind=kind, method="POST", path="/api/tasks", seconds=3)
     with pytest.raises(PlatformUnknownOutcome):
-        platform.write_task(idempotency_key=KEY, claim_id=a_claim(), title="t", text="x")
+        platform.write(task())
     assert len(written(server)["tasks"]) == 1  # sent once, taken once
-    found = platform.find_task(KEY)
+    found = platform.find(task(KEY))
     assert found is not None and found.platform_id == str(written(server)["tasks"][0]["id"])
 
 
 def test_a_lost_note_answer_is_found_by_reading_back(server, platform):
     fault(server, kind="drop_after", method="POST", path="/api/claim_billing_notes")
     with pytest.raises(PlatformUnknownOutcome):
-        platform.write_claim_note(idempotency_key=KEY, claim_id=a_claim(), text="x")
-    assert platform.find_claim_note(KEY, claim_id=a_claim()) is not None
+        platform.write(note("x"))
+    assert platform.find(note(key=KEY)) is not None
 
 
 @pytest.mark.parametrize("kind", ["drop_before", "error"])
 def test_a_request_the_platform_never_took_reads_back_as_absent(server, platform, kind):
     fault(server, kind=kind, method="POST", path="/api/claim_billing_notes")
     with pytest.raises(PlatformUnknownOutcome):
-        platform.write_claim_note(idempotency_key=KEY, claim_id=a_claim(), text="x")
-    assert platform.find_claim_note(KEY, claim_id=a_claim()) is None
+        platform.write(note("x"))
+    assert platform.find(note(key=KEY)) is None
 
 
 def test_a_refused_write_is_final(server, platform):
     with pytest.raises(PlatformError) as error:
-        platform.write_claim_note(idempotency_key=KEY, claim_id="1", text="x")
+        platform.write(note("x", claim_id="1"))
     assert error.value.code == "PLATFORM_REFUSED"
     assert not isinstance(error.value, PlatformUnknownOutcome)
     with pytest.raises(PlatformError):
-        platform.write_claim_note(idempotency_key=KEY, claim_id="not-a-number", text="x")
+        platform.write(note("x", claim_id="not-a-number"))
 
 
 def test_a_throttled_write_is_sent_again_and_taken_once(server, platform):
     fault(server, kind="error", method="POST", path="/api/claim_billing_notes", status=429, retry_after=0, times=2)
-    platform.write_claim_note(idempotency_key=KEY, claim_id=a_claim(), text="x")
+    platform.write(note("x"))
     assert len(written(server)["claim_billing_notes"]) == 1
 
 
@@ -370,7 +381,7 @@ def test_an_account_without_the_scope_cannot_write(server, state):
     refresh = server.sandbox.store.issue("refresh", "billing:read", 60)
     account = Credentials(own["client_id"], own["client_secret"], refresh)
     with DrChrono(server.url, account, policies=POLICIES) as platform, pytest.raises(PlatformError) as error:
-        platform.write_claim_note(idempotency_key=KEY, claim_id=a_claim(), text="x")
+        platform.write(note("x"))
     assert error.value.code == "PLATFORM_FORBIDDEN"
 
 
@@ -381,13 +392,13 @@ def test_a_server_that_is_down_is_a_plain_error(state):
         ) as platform,
         pytest.raises(PlatformError) as error,
     ):
-        platform.write_claim_note(idempotency_key=KEY, claim_id=a_claim(), text="x")
+        platform.write(note("x"))
     assert error.value.code == "PLATFORM_UNREACHABLE"
     assert not isinstance(error.value, PlatformUnknownOutcome)
 
 
 def test_notes_are_found_where_tasks_come_without_them(server, platform, monkeypatch):
-    receipt = platform.write_task(idempotency_key=KEY, claim_id=a_claim(), title="t", text="x")
+    receipt = platform.write(task())
     fields = dict(platform._policy.fields) | {"tasks": frozenset({"id"})}
     monkeypatch.setattr(platform, "_policy", replace(platform._policy, fields=fields))
-    assert platform.find_task(KEY) == receipt
+    assert platform.find(task(KEY)) == receipt

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from medbill.audit.ledger import Ledger, RunContext
 from medbill.errors import DecisionRefused, LedgerUnavailable, PlatformError, PlatformUnknownOutcome, TokenRefused
-from medbill.platforms.base import Receipt, reference
+from medbill.platforms.base import Receipt, WriteBack, reference
 from medbill.proposals import lifecycle, outbox
 from medbill.proposals.content import proposal_id
 from medbill.proposals.lifecycle import Draft
@@ -49,20 +49,10 @@ class Platform:
         self.after(action)
         return Receipt(self.name, action, str(len(self.records)), reference(key))
 
-    def write_task(
-        self,
-        *,
-        idempotency_key: str,
-        claim_id: str,
-        title: str,
-        text: str,
-        priority: int = 20,
-        due_on: date | None = None,
-    ) -> Receipt:
-        return self._write("task", idempotency_key, claim_id, f"{title}\n{text}")
-
-    def write_claim_note(self, *, idempotency_key: str, claim_id: str, text: str) -> Receipt:
-        return self._write("claim_billing_note", idempotency_key, claim_id, text)
+    def write(self, write_back: WriteBack) -> Receipt:
+        w = write_back
+        text = f"{w.title}\n{w.text}" if w.action == "task" else w.text
+        return self._write(w.action, w.idempotency_key, w.claim_id, text)
 
     def _find(self, action: str, key: str) -> Receipt | None:
         self.on_find()
@@ -71,11 +61,8 @@ class Platform:
                 return Receipt(self.name, action, str(n), reference(key))
         return None
 
-    def find_task(self, idempotency_key: str, *, since: date | None = None) -> Receipt | None:
-        return self._find("task", idempotency_key)
-
-    def find_claim_note(self, idempotency_key: str, *, claim_id: str) -> Receipt | None:
-        return self._find("claim_billing_note", idempotency_key)
+    def find(self, write_back: WriteBack) -> Receipt | None:
+        return self._find(write_back.action, write_back.idempotency_key)
 
     def actions(self) -> list[str]:
         return [r[0] for r in self.records]

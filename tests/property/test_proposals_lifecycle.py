@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from medbill.audit.ledger import Ledger, RunContext
 from medbill.errors import DecisionRefused, PlatformError, PlatformUnknownOutcome
-from medbill.platforms.base import Receipt, reference
+from medbill.platforms.base import Receipt, WriteBack, reference
 from medbill.proposals import lifecycle, outbox, render
 from medbill.proposals.content import content_hash, idempotency_key
 from medbill.proposals.lifecycle import Draft
@@ -61,21 +61,15 @@ class Platform:
             raise fault
         return Receipt(self.name, action, str(len(self.records)), reference(key))
 
-    def write_task(self, *, idempotency_key: str, text: str, **_: Any) -> Receipt:
-        return self._write("task", idempotency_key, text)
-
-    def write_claim_note(self, *, idempotency_key: str, text: str, **_: Any) -> Receipt:
-        return self._write("claim_billing_note", idempotency_key, text)
+    def write(self, write_back: WriteBack) -> Receipt:
+        return self._write(write_back.action, write_back.idempotency_key, write_back.text)
 
     def _find(self, action: str, key: str) -> Receipt | None:
         found = [n for n, r in enumerate(self.records) if r[:2] == (action, key)]
         return Receipt(self.name, action, str(found[0]), reference(key)) if found else None
 
-    def find_task(self, idempotency_key: str, **_: Any) -> Receipt | None:
-        return self._find("task", idempotency_key)
-
-    def find_claim_note(self, idempotency_key: str, **_: Any) -> Receipt | None:
-        return self._find("claim_billing_note", idempotency_key)
+    def find(self, write_back: WriteBack) -> Receipt | None:
+        return self._find(write_back.action, write_back.idempotency_key)
 
 
 class Vault:

@@ -10,7 +10,8 @@ import pytest
 
 from medbill.errors import PlatformError, PolicyError
 from medbill.platforms import drchrono
-from medbill.platforms.budget import RateBudget
+from medbill.platforms.base import reference
+from medbill.platforms.budget import Limit, MemoryCalls, RateBudget, always
 from medbill.platforms.drchrono import DrChrono
 from medbill.platforms.extraction import ExtractionPolicy
 from medbill.platforms.oauth import Credentials, FileTokenStore, Tokens
@@ -66,7 +67,7 @@ def test_a_missing_policy_stops_the_adapter(tmp_path):
 
 def test_budget_spreads_bursts():
     clock = Clock()
-    budget = RateBudget(2, 100, clock=clock, sleep=clock.sleep)
+    budget = RateBudget(always(Limit(2, 1)), MemoryCalls(clock), sleep=clock.sleep)
     for _ in range(5):
         budget.take()
     assert clock.now == pytest.approx(2.0)
@@ -74,7 +75,7 @@ def test_budget_spreads_bursts():
 
 def test_budget_refuses_to_sleep_for_an_hour():
     clock = Clock()
-    budget = RateBudget(10, 3, max_wait=60, clock=clock, sleep=clock.sleep)
+    budget = RateBudget(always(Limit(10, 1), Limit(3, 3600)), MemoryCalls(clock), sleep=clock.sleep)
     for _ in range(3):
         budget.take()
     with pytest.raises(PlatformError) as error:
@@ -87,7 +88,7 @@ def test_budget_refuses_to_sleep_for_an_hour():
 def test_budget_refuses_a_long_retry_after():
     clock = Clock()
     with pytest.raises(PlatformError):
-        RateBudget(max_wait=5, clock=clock, sleep=clock.sleep).pause(6)
+        RateBudget(always(), MemoryCalls(clock), max_wait=5, sleep=clock.sleep).pause(6)
     assert clock.slept == []
 
 
@@ -189,4 +190,4 @@ def test_line_charge_is_exact_or_refused():
 @pytest.mark.parametrize("key", ["short", "has space in it", "new\nline-12345", "x" * 101, "medbill:abcdefgh"])
 def test_idempotency_keys_are_plain(key):
     with pytest.raises(ValueError):
-        drchrono._reference(key)
+        reference(key)

@@ -4,36 +4,36 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from typing import Any
 
 from medbill.errors import PlatformError
 from medbill.pipelines.context import Context
-from medbill.platforms.drchrono import DrChrono
-from medbill.platforms.oauth import Credentials, FileTokenStore
+from medbill.platforms import registry
+from medbill.platforms.base import Platform, Setup
+from medbill.platforms.budget import DatabaseCalls
+from medbill.platforms.circuit import DatabaseCircuit
+from medbill.platforms.oauth import FileTokenStore
 
 
-def client(ctx: Context, practice: str, connection: Mapping[str, Any]) -> DrChrono:
-    """The practice's platform client. connection: host (base URL), login (client id), password (client secret), and
-    refresh_token. Raises PlatformError where the platform has no adapter or the connection is incomplete."""
-    platform = ctx.settings.practice(practice).platform
-    if platform != "drchrono":
-        raise PlatformError(
-            "there is no adapter for this practice's platform; see docs/platforms.md", code="PLATFORM_UNSUPPORTED"
-        )
-    try:
-        credentials = Credentials(connection["login"], connection["password"], connection["refresh_token"])
-        base_url = str(connection["host"])
-    except KeyError:
-        raise PlatformError(
-            "the connection needs host, login, password and, in its extra, refresh_token", code="PLATFORM_CREDENTIALS"
-        ) from None
-    if connection.get("port"):
-        base_url = f"{base_url}:{connection['port']}"
-    if "://" not in base_url:
-        base_url = f"{connection.get('schema') or 'https'}://{base_url}"
-    tokens = FileTokenStore(ctx.settings.home / "tokens" / f"{platform}-{practice}.json")
-    return DrChrono(base_url, credentials, tokens=tokens, policies=ctx.settings.policies)
+@contextmanager
+def client(ctx: Context, practice: str, connection: Mapping[str, Any]) -> Iterator[Platform]:
+    """The practice's account on its platform, closed at the end; rate budget and circuit are shared by all workers.
+
+    connection: host (base URL), login, password and what the platform's adapter needs besides (docs/platforms.md).
+    Raises PlatformError where the platform has no adapter or the connection is incomplete.
+    """
+    adapter = registry.adapter(ctx.settings.practice(practice).platform)
+    setup = Setup(
+        connection=connection,
+        policies=ctx.settings.policies,
+        tokens=FileTokenStore(ctx.settings.home / "tokens" / f"{adapter.name}-{practice}.json"),
+        calls=DatabaseCalls(ctx.db, practice, adapter.name),
+        circuit=DatabaseCircuit(ctx.db, practice, adapter.name),
+    )
+    with closing(adapter.open(setup)) as platform:
+        yield platform
 
 
 def from_env(platform: str, practice: str) -> dict[str, Any]:

@@ -46,7 +46,11 @@ def extract(ctx: Context, practice: str, platform: str, source: ClaimSource, sta
         purpose="payment",
         practice=practice,
         resource=f"{platform}/claims",
-        details={"from": start.isoformat(), "to": end.isoformat()},
+        details={
+            "from": start.isoformat(),
+            "to": end.isoformat(),
+            "fields": [f"{name}.{field}" for name, kept in sorted(source.scope.items()) for field in kept],
+        },
     )
     with ctx.ledger.touch(event) as touch:
         extracted = source.extract(start, end)
@@ -59,6 +63,7 @@ def extract(ctx: Context, practice: str, platform: str, source: ClaimSource, sta
             notes=notes.num_rows,
             partitions=len(changed),
             **{f"refused.{code}": count for code, count in sorted(refused.items())},
+            **{f"unknown.{name}": count for name, count in sorted(extracted.unknown.items())},
         )
     with db.transaction(ctx.db, practice) as connection:
         connection.execute(

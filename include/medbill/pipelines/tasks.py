@@ -55,6 +55,12 @@ def practices(platform: str | None = None) -> list[str]:
     return [p.id for p in Settings.from_env().practices() if platform in (None, p.platform)]
 
 
+@without_values
+def accounts() -> list[dict[str, str]]:
+    """Practice and platform of every practice that is on one."""
+    return [{"practice": p.id, "platform": p.platform} for p in Settings.from_env().practices() if p.platform]
+
+
 def days(run_type: str, data_interval_start: datetime | None) -> dict[str, Any]:
     """Which partitions a run is about: {"day": ISO date or None, "pending": whether to take what else is pending}."""
     kind = str(getattr(run_type, "value", run_type))

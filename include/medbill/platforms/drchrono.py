@@ -8,46 +8,51 @@ query strings nor bodies, since both hold patient data.
 from __future__ import annotations
 
 import json
-import logging
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date, timedelta
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
-import httpx
 import pyarrow as pa
 
-from medbill.errors import PlatformError, PlatformUnknownOutcome
+from medbill.errors import PlatformError
 from medbill.model.claims import CLAIM_LINES, CLAIMS, NOTES
-from medbill.platforms.base import Certainty, Extraction, Operation, Receipt, is_reference, reference
-from medbill.platforms.budget import RateBudget
+from medbill.platforms.base import (
+    Adapter,
+    Certainty,
+    Extraction,
+    Operation,
+    Receipt,
+    Setup,
+    WriteBack,
+    carries,
+    is_reference,
+    reference,
+)
+from medbill.platforms.budget import Limit, RateBudget, always
+from medbill.platforms.circuit import Circuit
 from medbill.platforms.extraction import ExtractionPolicy
+from medbill.platforms.http import Answer, Call, Edge, scope, unknown_outcome
 from medbill.platforms.oauth import Credentials, MemoryTokenStore, Tokens, TokenStore
 from medbill.settings import Settings
-
-# httpx logs every URL at INFO and httpcore every header at DEBUG: patient ids and bearer tokens
-for _name in ("httpx", "httpcore"):
-    logging.getLogger(_name).setLevel(logging.WARNING)
-
 
 PLATFORM = "drchrono"
 #: The vendor's hosts; a base URL elsewhere is refused unless it is named or on this machine.
 HOSTS = frozenset({"app.drchrono.com", "drchrono.com"})
-_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+#: The vendor's published limits: a burst, and an hour.
+LIMITS = always(Limit(10, 1), Limit(500, 3600))
 #: The vendor's longest date_range, in days between both ends.
 MAX_WINDOW_DAYS = 190
 PAGE_SIZE = 250
 MAX_PAGES = 4000
 #: Up to this many patients are asked for one by one; beyond, the list is read and the others dropped.
 PATIENTS_ONE_BY_ONE = 50
-_ATTEMPTS = 4
 _NOT_BILLED = frozenset({"Cancelled", "Rescheduled", "No Show"})
-_KEY = re.compile(r"[A-Za-z0-9._-]{8,100}")
 
 _USED = {
     "appointments": frozenset(
@@ -90,18 +95,22 @@ _NEEDED = {
     "claim_billing_notes": frozenset({"id", "text"}),
 }
 
-_CAPABILITIES = MappingProxyType(
+_EXTRACTED = ("appointments", "line_items", "patients_summary", "doctors")
+CAPABILITIES = MappingProxyType(
     {
-        "extract": Operation(
+        "extract claims": Operation(
             "GET /api/appointments, /api/line_items, /api/patients_summary, /api/doctors",
             Certainty.SPEC,
             "the page envelope differs between the specification (data) and every client read (results): both are read",
         ),
-        "write_task": Operation("POST /api/tasks", Certainty.SPEC, "the shape of due_date is a guess"),
-        "write_claim_note": Operation("POST /api/claim_billing_notes", Certainty.SPEC),
-        "find_task": Operation("GET /api/tasks, /api/task_notes", Certainty.SPEC),
-        "find_claim_note": Operation("GET /api/claim_billing_notes", Certainty.SPEC),
-        "refresh_tokens": Operation("POST /o/token/", Certainty.GUESS, "refresh tokens are treated as rotating"),
+        "extract notes": Operation("GET /api/appointments (notes, billing_notes)", Certainty.SPEC),
+        "write task": Operation("POST /api/tasks", Certainty.SPEC, "the shape of due_date is a guess"),
+        "write claim_billing_note": Operation("POST /api/claim_billing_notes", Certainty.SPEC),
+        "find task": Operation("GET /api/tasks, /api/task_notes", Certainty.SPEC),
+        "find claim_billing_note": Operation("GET /api/claim_billing_notes", Certainty.SPEC),
+        "refresh tokens": Operation("POST /o/token/", Certainty.GUESS, "refresh tokens are treated as rotating"),
+        "rate limits": Operation("10 calls a second, 500 an hour", Certainty.SPEC, "429 without a Retry-After"),
+        "check": Operation("GET /api/doctors?page_size=1", Certainty.SPEC),
     }
 )
 
@@ -122,26 +131,26 @@ class DrChrono:
         extraction: ExtractionPolicy | None = None,
         policies: Path | None = None,
         budget: RateBudget | None = None,
+        circuit: Circuit | None = None,
         timeout: float = 20.0,
         hosts: frozenset[str] = HOSTS,
         task_category: str = "Billing",
     ) -> None:
-        self._base = base_url.rstrip("/")
-        self._origin = _allowed_origin(self._base, hosts)
         self._credentials = credentials
         self._tokens = tokens or MemoryTokenStore()
         self._policy = extraction or ExtractionPolicy.load(
             policies or Settings.from_env().policies, PLATFORM, _USED, _NEEDED
         )
-        self._budget = budget or RateBudget()
         self._task_category = task_category
         self._task_settings: dict[str, int] | None = None
         self._npis: dict[str, str] | None = None
         self._patients: dict[str, dict[str, Any]] = {}
-        self._client = httpx.Client(
+        self._edge = Edge(
+            base_url,
+            hosts=hosts,
+            budget=budget or RateBudget(LIMITS),
+            circuit=circuit,
             timeout=timeout,
-            follow_redirects=False,
-            trust_env=self._origin[1] not in _LOOPBACK,  # a proxy cannot reach our loopback
             headers={"Accept": "application/json"},
         )
 
@@ -150,12 +159,15 @@ class DrChrono:
         return PLATFORM
 
     @property
-    def capabilities(self) -> Mapping[str, Operation]:
-        return _CAPABILITIES
+    def scope(self) -> Mapping[str, tuple[str, ...]]:
+        return {name: tuple(sorted(self._policy.fields.get(name, ()))) for name in _EXTRACTED}
+
+    def check(self) -> None:
+        self._get("/api/doctors", params={"page_size": "1"})
 
     def close(self) -> None:
         self._patients.clear()
-        self._client.close()
+        self._edge.close()
 
     def __enter__(self) -> DrChrono:
         return self
@@ -275,57 +287,40 @@ class DrChrono:
 
     # --- tasks and notes in ---
 
-    def write_task(
-        self,
-        *,
-        idempotency_key: str,
-        claim_id: str,
-        title: str,
-        text: str,
-        priority: int = 20,
-        due_on: date | None = None,
-    ) -> Receipt:
-        """A task about a claim, in the billing category, with the text and the reference line as its first note.
-
-        priority: 10 low, 20 medium, 30 high, 40 urgent. Sends once. Raises PlatformError where the platform refused it
-        or was never reached, PlatformUnknownOutcome where it may have taken it: then ask find_task before sending again.
-        """
-        ref = _reference(idempotency_key)
+    def write(self, write_back: WriteBack) -> Receipt:
+        """task: in the billing category, with the text and the reference line as its first note. claim_billing_note: on
+        the claim, its last line the reference. Sends once; raises as Writer says."""
+        ref = reference(write_back.idempotency_key)
+        text = f"{write_back.text}\n{ref}"
+        number = _number(write_back.claim_id)
+        if write_back.action == "claim_billing_note":
+            return self._create("claim_billing_notes", {"appointment": number, "text": text}, write_back.action, ref)
         body: dict[str, Any] = {
-            "title": title,
-            "priority": str(priority),
+            "title": write_back.title,
+            "priority": str(write_back.priority),
             **self._load_task_settings(),
-            "associated_items": [{"type": "Appointment", "value": _number(claim_id)}],
-            "notes": [{"text": f"{text}\n{ref}"}],
+            "associated_items": [{"type": "Appointment", "value": number}],
+            "notes": [{"text": text}],
         }
-        if due_on is not None:
-            body["due_date"] = {"time": f"{due_on.isoformat()}T17:00:00"}
-        return self._create("/api/tasks", body, "task", ref)
+        if write_back.due_on is not None:
+            body["due_date"] = {"time": f"{write_back.due_on.isoformat()}T17:00:00"}
+        return self._create("tasks", body, "task", ref)
 
-    def write_claim_note(self, *, idempotency_key: str, claim_id: str, text: str) -> Receipt:
-        """A billing note on a claim, its last line the reference. Sends once; errors as write_task."""
-        ref = _reference(idempotency_key)
-        body = {"appointment": _number(claim_id), "text": f"{text}\n{ref}"}
-        return self._create("/api/claim_billing_notes", body, "claim_billing_note", ref)
-
-    def find_task(self, idempotency_key: str, *, since: date | None = None) -> Receipt | None:
-        """The task that carries the key, None where there is none. since: skip tasks last changed before that day."""
-        ref = _reference(idempotency_key)
-        query = {"since": since.isoformat()} if since else {}
+    def find(self, write_back: WriteBack) -> Receipt | None:
+        """The record that carries the key, None where there is none; tasks last changed before owed_since are skipped."""
+        ref = reference(write_back.idempotency_key)
+        if write_back.action == "claim_billing_note":
+            for note in self._list("claim_billing_notes", {"appointment": str(_number(write_back.claim_id))}):
+                if carries(str(note.get("text", "")), ref):
+                    return Receipt(PLATFORM, write_back.action, str(note["id"]), ref)
+            return None
+        query = {"since": write_back.owed_since.isoformat()} if write_back.owed_since else {}
         for task in self._list("tasks", query):
-            if any(_carries(str(note.get("text", "")), ref) for note in task.get("notes") or []):
+            if any(carries(str(note.get("text", "")), ref) for note in task.get("notes") or []):
                 return Receipt(PLATFORM, "task", str(task["id"]), ref)
         for note in self._list("task_notes", query):  # where the list of tasks comes without their notes
-            if _carries(str(note.get("text", "")), ref):
+            if carries(str(note.get("text", "")), ref):
                 return Receipt(PLATFORM, "task", str(note["task"]), ref)
-        return None
-
-    def find_claim_note(self, idempotency_key: str, *, claim_id: str) -> Receipt | None:
-        """The billing note of a claim that carries the key, None where there is none."""
-        ref = _reference(idempotency_key)
-        for note in self._list("claim_billing_notes", {"appointment": str(_number(claim_id))}):
-            if _carries(str(note.get("text", "")), ref):
-                return Receipt(PLATFORM, "claim_billing_note", str(note["id"]), ref)
         return None
 
     def _load_task_settings(self) -> dict[str, int]:
@@ -373,69 +368,45 @@ class DrChrono:
 
     def _get(self, path: str, *, params: Mapping[str, str] | str | None = None, missing_ok: bool = False) -> Any:
         label = f"GET {re.sub(r'/[^/]+$', '/{id}', path) if path.count('/') > 2 else path}"
-        stale: str | None = None
-        for attempt in range(_ATTEMPTS):
-            token = self._access_token(stale)
-            self._budget.take()
-            last = attempt == _ATTEMPTS - 1
-            try:
-                response = self._client.get(
-                    f"{self._base}{path}",
-                    params=params,
-                    headers={"Authorization": f"Bearer {token}"},
-                )
-            except httpx.TransportError as error:
-                if last:
-                    raise _unreachable(label, error) from None
-                self._budget.pause(0.25 * 2**attempt)
-                continue
-            status = response.status_code
-            if status == 200:
-                return _parse(label, response)
-            if status == 404 and missing_ok:
-                return None
-            if status == 401 and stale is None:
-                stale = token
-            elif (status == 429 or status >= 500) and not last:
-                self._budget.pause(_retry_after(response, attempt))
-            else:
-                raise _error(label, status)
-        raise _error(label, 429)
+        resource = path.split("/")[2]
+        call = Call(
+            "GET",
+            path,
+            label,
+            params=params,
+            headers=self._bearer(),
+            scope=scope(resource, self._policy.fields.get(resource, frozenset())),
+            missing_ok=missing_ok,
+        )
+        answer = self._edge.send(call)
+        return None if answer.status == 404 else _parse(label, answer)
 
-    def _create(self, path: str, body: Mapping[str, Any], action: str, ref: str) -> Receipt:
+    def _create(self, resource: str, body: Mapping[str, Any], action: str, ref: str) -> Receipt:
         """POST once. Only answers that say «not taken» (401, 429) lead to another try."""
-        label = f"POST {path}"
-        stale: str | None = None
-        for attempt in range(_ATTEMPTS):
-            token = self._access_token(stale)
-            self._budget.take()
-            try:
-                response = self._client.post(
-                    f"{self._base}{path}", json=body, headers={"Authorization": f"Bearer {token}"}
-                )
-            except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
-                raise _unreachable(label, error) from None
-            except httpx.TransportError as error:
-                raise PlatformUnknownOutcome(
-                    f"{label} was sent and no answer came ({type(error).__name__}); read back before sending again"
-                ) from None
-            status = response.status_code
-            if status == 401 and stale is None:
-                stale = token
-            elif status == 429 and attempt < _ATTEMPTS - 1:
-                self._budget.pause(_retry_after(response, attempt))
-            elif status >= 500:
-                raise PlatformUnknownOutcome(f"{label} answered {status}; read back before sending again")
-            elif status not in (200, 201):
-                raise _error(label, status)
-            else:
-                try:
-                    return Receipt(PLATFORM, action, str(int(_parse(label, response)["id"])), ref)
-                except (PlatformError, KeyError, TypeError, ValueError):
-                    raise PlatformUnknownOutcome(
-                        f"{label} answered {status} without a readable id; read back before sending again"
-                    ) from None
-        raise _error(label, 429)
+        call = Call(
+            "POST",
+            f"/api/{resource}",
+            f"POST /api/{resource}",
+            content=json.dumps(body).encode(),
+            headers=self._bearer({"Content-Type": "application/json"}),
+            scope=scope(resource, list(body)),
+            write=True,
+        )
+        answer = self._edge.send(call)
+        try:
+            return Receipt(PLATFORM, action, str(int(_parse(call.label, answer)["id"])), ref)
+        except (PlatformError, KeyError, TypeError, ValueError):
+            raise unknown_outcome(call, f"answered {answer.status} without a readable id") from None
+
+    def _bearer(self, more: Mapping[str, str] | None = None) -> Callable[[bool], Mapping[str, str]]:
+        """Headers with a live token; where the platform has just refused it, with the next one."""
+        used: list[str] = []
+
+        def headers(refused: bool) -> Mapping[str, str]:
+            used.append(self._access_token(used[-1] if refused and used else None))
+            return {"Authorization": f"Bearer {used[-1]}", **(more or {})}
+
+        return headers
 
     def _access_token(self, stale: str | None) -> str:
         """A live access token; stale is one the platform has just refused. One caller refreshes, the others wait."""
@@ -460,39 +431,51 @@ class DrChrono:
 
     def _refresh(self, refresh_token: str) -> Tokens | None:
         """New tokens, None where this refresh token is spent or revoked."""
-        label = "POST /o/token/"
         form = {
             "grant_type": "refresh_token",
             "refresh_token": refresh_token,
             "client_id": self._credentials.client_id,
             "client_secret": self._credentials.client_secret,
         }
-        for attempt in range(_ATTEMPTS):
-            last = attempt == _ATTEMPTS - 1
-            try:
-                response = self._client.post(f"{self._base}/o/token/", data=form)
-            except httpx.TransportError as error:
-                if last:
-                    raise _unreachable(label, error) from None
-                self._budget.pause(0.25 * 2**attempt)
-                continue
-            if response.status_code == 200:
-                answer = _parse(label, response)
-                try:
-                    return Tokens(
-                        str(answer["access_token"]),
-                        str(answer.get("refresh_token") or refresh_token),
-                        time.time() + float(answer.get("expires_in", 3600)),
-                    )
-                except (KeyError, TypeError, ValueError, AttributeError):
-                    raise PlatformError(f"{label} answered without a token", code="PLATFORM_BAD_ANSWER") from None
-            if response.status_code == 400:
+        call = Call(
+            "POST",
+            "/o/token/",
+            "POST /o/token/",
+            content=urlencode(form).encode(),
+            headers=lambda refused: {"Content-Type": "application/x-www-form-urlencoded"},
+        )
+        try:
+            answer = self._edge.send(call)
+        except PlatformError as error:
+            if error.code == "PLATFORM_REFUSED":
                 return None
-            if (response.status_code == 429 or response.status_code >= 500) and not last:
-                self._budget.pause(_retry_after(response, attempt))
-                continue
-            raise _error(label, response.status_code)
-        return None
+            raise
+        found = _parse(call.label, answer)
+        try:
+            return Tokens(
+                str(found["access_token"]),
+                str(found.get("refresh_token") or refresh_token),
+                time.time() + float(found.get("expires_in", 3600)),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError):
+            raise PlatformError(f"{call.label} answered without a token", code="PLATFORM_BAD_ANSWER") from None
+
+
+def open_(setup: Setup) -> DrChrono:
+    """The account of a connection: host, login (client id), password (client secret) and refresh_token."""
+    login, password, refresh_token = setup.needs("login", "password", "refresh_token")
+    return DrChrono(
+        setup.base_url,
+        Credentials(login, password, refresh_token),
+        tokens=setup.tokens,
+        policies=setup.policies,
+        budget=RateBudget(LIMITS, setup.calls),
+        circuit=setup.circuit,
+    )
+
+
+#: Insurance postings cannot be written by API (/api/transactions is read-only): every kind becomes a task and a note.
+ADAPTER = Adapter(PLATFORM, open_, CAPABILITIES, {"*": ("task", "claim_billing_note")})
 
 
 class _Unreadable(Exception):
@@ -623,69 +606,15 @@ def _windows(start: date, end: date) -> Iterator[tuple[date, date]]:
         start = last + timedelta(days=1)
 
 
-def _allowed_origin(url: str, hosts: frozenset[str]) -> tuple[str, str, int | None]:
+def _parse(label: str, answer: Answer) -> Any:
     try:
-        parts = urlsplit(url)
-        host, port = parts.hostname or "", parts.port
-    except ValueError:
-        parts, host, port = urlsplit(""), "", None
-    local = host in _LOOPBACK and parts.scheme in ("http", "https")
-    if not local and not (parts.scheme == "https" and host in hosts):
-        raise PlatformError(
-            "the platform's address is not allowed: it must be https on a host of the allow-list, or on this machine",
-            code="PLATFORM_HOST_REFUSED",
-        )
-    if parts.username or parts.password or parts.query or parts.fragment or parts.path not in ("", "/"):
-        raise PlatformError("the platform's address must be scheme and host only", code="PLATFORM_HOST_REFUSED")
-    return parts.scheme, host, port
-
-
-def _parse(label: str, response: httpx.Response) -> Any:
-    try:
-        return json.loads(response.content, parse_float=Decimal)
+        return json.loads(answer.content, parse_float=Decimal)
     except (ValueError, RecursionError):
         raise PlatformError(f"{label} did not answer with JSON", code="PLATFORM_BAD_ANSWER") from None
 
 
-def _retry_after(response: httpx.Response, attempt: int) -> float:
-    """Seconds to wait: what the platform says, else doubling from half a second (the burst limit is one second)."""
-    said = response.headers.get("Retry-After", "")
-    return float(said) if said.isdigit() else 0.5 * 2.0**attempt
-
-
 def _live(tokens: Tokens, stale: str | None) -> bool:
     return tokens.access_token != stale and tokens.expires_at > time.time() + 60
-
-
-def _unreachable(label: str, error: httpx.TransportError) -> PlatformError:
-    return PlatformError(
-        f"{label} got no answer ({type(error).__name__}); check the platform's address and the network",
-        code="PLATFORM_UNREACHABLE",
-    )
-
-
-def _error(label: str, status: int) -> PlatformError:
-    code, hint = {
-        401: ("PLATFORM_CREDENTIALS", "authorize the application again"),
-        403: ("PLATFORM_FORBIDDEN", "the account lacks the scope for it"),
-        404: ("PLATFORM_NOT_FOUND", "the record does not exist on the platform"),
-        405: ("PLATFORM_READ_ONLY", "the platform does not take this by API"),
-        429: ("PLATFORM_RATE_LIMITED", "run the task again later"),
-    }.get(
-        status,
-        ("PLATFORM_REFUSED", "the platform refused the request") if status < 500 else ("PLATFORM_ERROR", "retry"),
-    )
-    return PlatformError(f"{label} answered {status}; {hint}", code=code)
-
-
-def _reference(idempotency_key: str) -> str:
-    if not _KEY.fullmatch(idempotency_key):
-        raise ValueError("an idempotency key has 8 to 100 letters, digits, dots, dashes or underscores")
-    return reference(idempotency_key)
-
-
-def _carries(text: str, ref: str) -> bool:
-    return any(line.strip() == ref for line in text.splitlines())
 
 
 def _number(claim_id: str) -> int:

@@ -21,6 +21,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from medbill.audit.people import require_person
 from medbill.errors import BadInput, DecisionRefused
+from medbill.platforms import registry
 from medbill.proposals import edits
 from medbill.proposals.content import content_hash, idempotency_key, plain, proposal_id
 from medbill.settings import Settings
@@ -28,8 +29,6 @@ from medbill.store.tables import holds, outbox, proposal_events, proposals
 
 SERVICE = "medbill"
 KINDS = ("posting", "denial_follow_up", "underpayment_dispute")
-#: What is written back for an approved proposal of any kind, in this order.
-ACTIONS = ("task", "claim_billing_note")
 APPROVED = ("approved", "edited")
 _CHUNK = 1000
 
@@ -491,6 +490,7 @@ def _owe(connection: sa.Connection, row: dict[str, Any], content: str, platform:
         raise DecisionRefused(
             "this practice has no billing platform to write back to (practices.yml); do it by hand and reject the proposal"
         )
+    actions = registry.adapter(platform).actions_for(row["kind"])
     connection.execute(
         sa.insert(outbox),
         [
@@ -504,7 +504,7 @@ def _owe(connection: sa.Connection, row: dict[str, Any], content: str, platform:
                 "content_hash": content,
                 "status": "pending",
             }
-            for sequence, action in enumerate(ACTIONS, start=1)
+            for sequence, action in enumerate(actions, start=1)
         ],
     )
 

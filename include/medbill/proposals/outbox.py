@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from medbill.audit.ledger import Event
 from medbill.audit.people import require_person
 from medbill.errors import DecisionRefused, MedbillError, PlatformError, PlatformUnknownOutcome, TokenRefused
-from medbill.platforms.base import Receipt, Writer
+from medbill.platforms.base import Receipt, WriteBack, Writer
 from medbill.proposals import lifecycle, render
 from medbill.proposals.content import canonical, content_hash
 from medbill.store import db as store
@@ -68,6 +68,12 @@ class _ReadBackFailed(MedbillError):
     code = "READ_BACK_FAILED"
 
 
+class _LeftAlone(MedbillError):
+    """The platform is left alone just now (medbill.platforms.circuit): the rest of the rows wait as well."""
+
+    code = "PLATFORM_CIRCUIT_OPEN"
+
+
 class _Unusable(DecisionRefused):
     """Approved content of which no write-back can be made."""
 
@@ -110,7 +116,10 @@ def dispatch(
     result = DispatchResult()
     while (claim := _claim(db, practice, writer.name, lease, seen)) is not None:
         seen.add(claim.key)
-        outcome = _dispatch_one(db, claim, writer, vault, ledger, lease, quiet, max_attempts)
+        try:
+            outcome = _dispatch_one(db, claim, writer, vault, ledger, lease, quiet, max_attempts)
+        except _LeftAlone:
+            return replace(result, waiting=result.waiting + 1)
         result = replace(result, **{outcome: getattr(result, outcome) + 1})
     return result
 
@@ -136,6 +145,9 @@ def _dispatch_one(
     except _ReadBackFailed as error:
         return _settle(db, claim, "unknown", error_code=error.code, rest=quiet)
     except PlatformError as error:
+        if error.code == _LeftAlone.code:  # nothing was sent: no attempt of this row
+            _settle(db, claim, "pending", error_code=error.code, attempts=claim.attempts - 1)
+            raise _LeftAlone("the platform is left alone just now") from None
         return _settle(db, claim, "failed" if claim.attempts >= max_attempts else "pending", error_code=error.code)
     except (DecisionRefused, TokenRefused) as error:
         return _settle(db, claim, "failed", error_code=error.code)
@@ -181,10 +193,10 @@ def _send(
         },
     )
     with ledger.touch(event) as touch:
-        names = vault.reveal(wanted)
+        write_back = _write_back(claim, vault.reveal(wanted))
         if claim.maybe_sent:
             try:
-                found = _find(claim, writer, names[claim_token])
+                found = writer.find(write_back)
             except PlatformError as error:
                 raise _ReadBackFailed("the platform did not answer the read-back") from error
             if found is not None:
@@ -195,31 +207,24 @@ def _send(
                 return None
         _hold(db, claim, lease)
         claim.maybe_sent = True  # from here on a failure of ours leaves the outcome open
-        receipt = _write(claim, writer, names)
+        receipt = writer.write(write_back)
         touch.note(result="written", **_ids(receipt))
         return receipt
 
 
-def _find(claim: _Claim, writer: Writer, claim_id: str) -> Receipt | None:
-    if claim.action == "task":
-        return writer.find_task(claim.key, since=claim.created_on - timedelta(days=1))
-    return writer.find_claim_note(claim.key, claim_id=claim_id)
-
-
-def _write(claim: _Claim, writer: Writer, names: Mapping[str, str]) -> Receipt:
+def _write_back(claim: _Claim, names: Mapping[str, str]) -> WriteBack:
     p = claim.proposal
     kind, token, payload = p["kind"], p["claim_token"], p["payload"]
-    text = render.text(kind, token, payload, names)
-    if claim.action == "task":
-        return writer.write_task(
-            idempotency_key=claim.key,
-            claim_id=names[token],
-            title=render.title(kind, payload),
-            text=text,
-            priority=p["priority"],
-            due_on=render.due_on(kind, payload),
-        )
-    return writer.write_claim_note(idempotency_key=claim.key, claim_id=names[token], text=text)
+    return WriteBack(
+        idempotency_key=claim.key,
+        action=claim.action,
+        claim_id=names[token],
+        title=render.title(kind, payload),
+        text=render.text(kind, token, payload, names),
+        priority=p["priority"],
+        due_on=render.due_on(kind, payload),
+        owed_since=claim.created_on - timedelta(days=1),
+    )
 
 
 def _ids(receipt: Receipt) -> dict[str, str]:

@@ -38,8 +38,6 @@ RIGHTS: Final[dict[str, dict[str, str]]] = {
     "quarantine": {APP: f"{_KEPT}, DELETE", EVERY: "SELECT"},
     "holds": {APP: _KEPT, EVERY: "SELECT", ANALYST: "SELECT"},
     "watermarks": {APP: _KEPT},
-    "platform_budgets": {APP: _KEPT},
-    "platform_circuits": {APP: _KEPT},
     "proposals": {APP: _KEPT, EVERY: "SELECT", ANALYST: "SELECT"},
     "proposal_events": {APP: "SELECT, INSERT", EVERY: "SELECT"},
     "outbox": {APP: _KEPT, EVERY: "SELECT"},

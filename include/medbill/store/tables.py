@@ -230,7 +230,7 @@ outbox = sa.Table(
     sa.Column("proposal_id", sa.Text, sa.ForeignKey("medbill.proposals.id"), nullable=False),
     sa.Column("practice", sa.Text, nullable=False),
     sa.Column("platform", sa.Text, nullable=False),
-    sa.Column("action", sa.Text, nullable=False),  # task, claim_billing_note
+    sa.Column("action", sa.Text, nullable=False),  # one of the adapter's: task, document, ...
     sa.Column("sequence", sa.Integer, nullable=False),  # order within the proposal
     sa.Column("content_hash", sa.Text, nullable=False),
     sa.Column("status", sa.Text, nullable=False),  # pending, sending, unknown, applied, failed
@@ -253,5 +253,27 @@ watermarks = sa.Table(
     sa.Column("practice", sa.Text, primary_key=True),
     sa.Column("source", sa.Text, primary_key=True),  # drchrono.line_items, ...
     sa.Column("watermark", sa.Text, nullable=False),
+    sa.Column("updated_at", TIMESTAMP(timezone=True), nullable=False, server_default=_now),
+)
+
+#: Calls made and reserved on a platform per bucket of its rate limits, as seconds since 1970: shared by all workers.
+platform_budgets = sa.Table(
+    "platform_budgets",
+    metadata,
+    sa.Column("practice", sa.Text, primary_key=True),
+    sa.Column("platform", sa.Text, primary_key=True),
+    sa.Column("bucket", sa.Text, primary_key=True),
+    sa.Column("calls", sa.ARRAY(sa.Double), nullable=False),
+)
+
+#: Whether a platform is left alone after failures in a row, and until when.
+platform_circuits = sa.Table(
+    "platform_circuits",
+    metadata,
+    sa.Column("practice", sa.Text, primary_key=True),
+    sa.Column("platform", sa.Text, primary_key=True),
+    sa.Column("failures", sa.Integer, nullable=False),
+    sa.Column("open_until", TIMESTAMP(timezone=True)),
+    sa.Column("error_code", sa.Text),
     sa.Column("updated_at", TIMESTAMP(timezone=True), nullable=False, server_default=_now),
 )
