@@ -27,6 +27,11 @@ def socket_folder(home: Path) -> Path:
     return Path(tempfile.gettempdir()) / f"medbill-{hashlib.sha256(os.fsencode(home)).hexdigest()[:12]}"
 
 
+def embedded_url(home: Path, database: str, login: str, driver: str = "psycopg2") -> str:
+    """SQLAlchemy URL of a database of a home's embedded PostgreSQL."""
+    return f"postgresql+{driver}://{login}@/{database}?host={quote(str(socket_folder(home)), safe='/')}"
+
+
 def _seconds(env: Mapping[str, str], name: str, default: float) -> float:
     try:
         seconds = float(env.get(name, default))
@@ -65,6 +70,8 @@ class Practice:
 class Settings:
     """home: where the embedded stack keeps its data. objects: root of the object store, a folder or s3://bucket/prefix.
 
+    database_url: of the login the pipelines use. admin_url: of the account that migrates; audit_url, seal_url: of those
+    that read the ledger and that make its checkpoints (medbill.store.rights). Each is database_url where only that is set.
     inbox: folder or s3:// prefix with one sub-folder per practice id. keyring: file of the local key service, or the text
     kms://<key id, ARN or alias/name>?region=… (medbill.store.kms).
     deid_model: language model that helps to find identifiers in free text; None works without one.
@@ -81,20 +88,35 @@ class Settings:
     policies: Path
     sql: Path
     great_expectations: Path
+    admin_url: str = ""
+    audit_url: str = ""
+    seal_url: str = ""
     deid_model: str | None = None
     inbox_settle: float = 2.0
     inbox_patience: float = 300.0
+
+    def __post_init__(self) -> None:
+        for name in ("admin_url", "audit_url", "seal_url"):
+            if not getattr(self, name):
+                object.__setattr__(self, name, self.database_url)
 
     @staticmethod
     def from_env(env: dict[str, str] | None = None) -> Settings:
         e = os.environ if env is None else env
         home = Path(e.get("MEDBILL_HOME", ".medbill")).resolve()
+        given, embedded = e.get("MEDBILL_DATABASE_URL"), embedded_url(home, "medbill", "medbill")
+
+        def url(name: str, login: str) -> str:
+            if given and given != embedded:  # a server of one's own
+                return e.get(name) or given
+            return e.get(name) or embedded_url(home, "medbill", login)
+
         return Settings(
             home=home,
-            database_url=e.get(
-                "MEDBILL_DATABASE_URL",
-                f"postgresql+psycopg2://postgres@/medbill?host={quote(str(socket_folder(home)), safe='/')}",
-            ),
+            database_url=url("MEDBILL_DATABASE_URL", "medbill"),
+            admin_url=url("MEDBILL_ADMIN_DATABASE_URL", "postgres"),
+            audit_url=url("MEDBILL_AUDIT_DATABASE_URL", "medbill_verifier"),
+            seal_url=url("MEDBILL_SEAL_DATABASE_URL", "medbill_sealer"),
             objects=e.get("MEDBILL_OBJECTS", str(home / "objects")),
             inbox=e.get("MEDBILL_INBOX", str(home / "inbox")),
             reports=Path(e.get("MEDBILL_REPORTS", home / "reports")),

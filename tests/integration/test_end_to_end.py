@@ -46,7 +46,7 @@ def env(stack: Stack) -> dict[str, str]:
 
 
 def engine(stack: Stack) -> sa.Engine:
-    return db.engine(stack.settings.database_url)
+    return db.engine(stack.settings.admin_url)
 
 
 def rows(stack: Stack, table: sa.Table, *where: sa.ColumnElement[bool]) -> list[dict]:
@@ -213,7 +213,7 @@ def test_no_patient_is_anywhere_airflow_keeps_things(stack: Stack, said: list[st
         if pattern.search(path.read_bytes()):
             hits.append(path.name)
     for name in ("airflow", "medbill"):
-        url = sa.make_url(settings.database_url).set(database=name)
+        url = sa.make_url(settings.admin_url).set(database=name)
         swept = sa.create_engine(url, poolclass=sa.NullPool)
         with swept.connect() as connection:
             tables = connection.execute(

@@ -109,7 +109,7 @@ def test_a_run_ends_green(stack: Stack, run: Run) -> None:
 
 
 def test_every_task_run_has_a_start_and_an_end_in_the_ledger(stack: Stack, run: Run) -> None:
-    with db.transaction(db.engine(stack.settings.database_url)) as connection:
+    with db.transaction(db.engine(stack.settings.admin_url)) as connection:
         rows = connection.execute(
             sa.text(
                 "SELECT task_id, map_index, kind, outcome FROM audit.rows WHERE run_id = :run AND kind LIKE 'task.%'"
@@ -143,7 +143,7 @@ def test_task_logs_do_not_repeat_results(stack: Stack, run: Run) -> None:
 def test_secrets_are_for_their_owner_alone(stack: Stack) -> None:
     for path in (stack.home.path / "secrets.json", stack.home.passwords):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    with db.transaction(db.engine(stack.settings.database_url)) as connection:
+    with db.transaction(db.engine(stack.settings.admin_url)) as connection:
         assert connection.scalar(sa.text("SHOW log_min_error_statement")) == "panic"
         assert connection.scalar(sa.text("SHOW listen_addresses")) == ""
     password = stack.login()[1]

@@ -43,7 +43,7 @@ def test_a_home_too_long_for_a_socket_works(server: Postgres) -> None:
     server.start()
     server.start()  # nothing to do
     for name in DATABASES:
-        engine = sa.create_engine(server.url(name), poolclass=sa.NullPool)
+        engine = sa.create_engine(server.url(name, login="postgres"), poolclass=sa.NullPool)
         with engine.connect() as connection:
             assert connection.scalar(sa.text("SELECT current_database()")) == name
     server.stop()
@@ -54,7 +54,7 @@ def test_a_home_too_long_for_a_socket_works(server: Postgres) -> None:
 
 def test_no_value_reaches_the_servers_log(server: Postgres) -> None:
     server.start()
-    engine = sa.create_engine(server.url("medbill"), poolclass=sa.NullPool)
+    engine = sa.create_engine(server.url("medbill", login="postgres"), poolclass=sa.NullPool)
     with engine.connect() as connection:
         connection.execute(sa.text("CREATE TABLE t (name text PRIMARY KEY)"))
         connection.execute(sa.text("INSERT INTO t VALUES (:n)"), {"n": CANARY})

@@ -48,7 +48,7 @@ _Place = Annotated[str | None, typer.Option(help="Where checkpoints are: a folde
 
 
 def _engine() -> sa.Engine:
-    return db.engine(Settings.from_env().database_url)
+    return db.engine(Settings.from_env().audit_url)
 
 
 @app.command()
@@ -94,11 +94,12 @@ def checkpoint(
 
     With --every, storage or a database that is down is told and tried again; an altered ledger or a wrong key ends it.
     """
-    places = Places.of(Settings.from_env())
+    settings = Settings.from_env()
+    places = Places.of(settings)
     store, stop = worm(checkpoints or places.checkpoints), threading.Event()
     while True:
         try:
-            made = seal(_engine(), store, places.key)
+            made = seal(db.engine(settings.seal_url), store, places.key)
             typer.echo(f"checkpoint {made.number}  rows sealed {made.rows}  digest {made.digest.hex()}")
         except StoreUnavailable as error:
             if every is None:
@@ -214,7 +215,7 @@ def abandon(id: Annotated[str, typer.Argument(help="Number of an intent row with
         subject_token=row["subject_token"],
         source_hash=row["source_hash"],
     )
-    typer.echo(f"row {Ledger(_engine(), RunContext.from_env()).abandon(event, row['event_id'])}")
+    typer.echo(f"row {Ledger(db.engine(Settings.from_env().database_url), RunContext.from_env()).abandon(event, row['event_id'])}")
 
 
 def _row(id: str) -> Mapping[Any, Any]:

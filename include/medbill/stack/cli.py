@@ -102,10 +102,11 @@ def stop() -> None:
 
 @app.command()
 def migrate() -> None:
-    """Bring medbill's tables in MEDBILL_DATABASE_URL to the newest version; for deployments that bring their own server."""
+    """Bring medbill's tables, roles and logins to the newest version, as the account of MEDBILL_ADMIN_DATABASE_URL; for
+    deployments that bring their own server."""
     from medbill.store import schema
 
-    schema.upgrade(Settings.from_env().database_url)
+    schema.migrate(Settings.from_env())
     typer.echo("medbill's tables are up to date")
 
 

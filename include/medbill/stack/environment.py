@@ -120,6 +120,7 @@ def airflow_env(settings: Settings, ports: Ports, checkout: Checkout | None = No
         if account["client_id"] in env.get(_SANDBOX_CONNECTION, account["client_id"]):
             env[_SANDBOX_CONNECTION] = json.dumps(connection)
     env.pop("MEDBILL_ACTOR", None)  # a task acts for nobody
+    env.pop("MEDBILL_ADMIN_DATABASE_URL", None)  # and migrates nothing
     return env
 
 

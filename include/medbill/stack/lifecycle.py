@@ -120,7 +120,7 @@ class Stack:
         from medbill.store import schema
 
         self._say("medbill: tables")
-        schema.upgrade(self.settings.database_url)
+        schema.migrate(self.settings)
         version = metadata.version("apache-airflow-core")
         known = self.home.read("stack.json")
         if known.get("airflow") != version:

@@ -11,9 +11,8 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
-from medbill.settings import socket_folder
+from medbill.settings import embedded_url, socket_folder
 from medbill.stack.errors import StackError
 from medbill.stack.files import Home
 
@@ -28,6 +27,29 @@ OPTIONS = {
     "max_connections": "200",
     "unix_socket_permissions": "0700",
 }
+_HAND_OVER = """
+DO $$
+DECLARE
+  v_what text;
+BEGIN
+  IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'airflow') THEN
+    CREATE ROLE airflow LOGIN;
+  END IF;
+  ALTER DATABASE airflow OWNER TO airflow;
+  REVOKE ALL ON DATABASE airflow FROM PUBLIC;
+  FOR v_what IN
+    SELECT CASE c.relkind WHEN 'v' THEN 'VIEW ' WHEN 'S' THEN 'SEQUENCE ' ELSE 'TABLE ' END || c.oid::regclass
+    FROM pg_class c WHERE c.relnamespace = 'public'::regnamespace AND c.relowner <> 'airflow'::regrole
+      AND (c.relkind IN ('r', 'p', 'v') OR c.relkind = 'S' AND NOT EXISTS (
+        SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype IN ('a', 'i')))
+    UNION ALL
+    SELECT 'TYPE ' || t.oid::regtype FROM pg_type t
+    WHERE t.typnamespace = 'public'::regnamespace AND t.typtype = 'e' AND t.typowner <> 'airflow'::regrole
+  LOOP
+    EXECUTE 'ALTER ' || v_what || ' OWNER TO airflow';
+  END LOOP;
+END $$
+"""
 
 
 @dataclass(frozen=True)
@@ -48,8 +70,9 @@ class Postgres:
     def log(self) -> Path:
         return self.home.logs / "postgres.log"
 
-    def url(self, database: str, driver: str = "psycopg2") -> str:
-        return f"postgresql+{driver}://postgres@/{database}?host={quote(str(self.sockets), safe='/')}"
+    def url(self, database: str, driver: str = "psycopg2", login: str | None = None) -> str:
+        """As the login of the database's name, which is no superuser, unless another is given."""
+        return embedded_url(self.home.path, database, login or database, driver)
 
     def start(self) -> None:
         """Create the cluster where there is none, start the server and create the databases; a no-op where it runs.
@@ -68,6 +91,7 @@ class Postgres:
         except (OSError, subprocess.SubprocessError, AssertionError) as error:
             raise StackError(f"PostgreSQL did not start ({type(error).__name__}); see {self.log}") from None
         self._create_databases()
+        self._hand_over()
 
     def stop(self) -> None:
         """Fast shutdown: open transactions are rolled back, everything committed stays."""
@@ -158,3 +182,14 @@ class Postgres:
             raise StackError(f"PostgreSQL refused ({error.pgcode}) to create a database; see {self.log}") from None
         finally:
             connection.close()
+
+    def _hand_over(self) -> None:
+        """Airflow's database belongs to a login of its own, also where it was made by the superuser before."""
+        import psycopg2
+
+        try:
+            with psycopg2.connect(self.url("airflow", login="postgres").replace("+psycopg2", "")) as connection:
+                connection.cursor().execute(_HAND_OVER)
+            connection.close()
+        except psycopg2.Error as error:
+            raise StackError(f"PostgreSQL refused ({error.pgcode}) to set up Airflow's login; see {self.log}") from None

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
 
+from medbill.settings import Settings
 from medbill.store import rights
 from medbill.store.db import engine, transaction
 
@@ -34,3 +35,15 @@ def upgrade(url: str, revision: str = "head", logins: Mapping[str, Iterable[str]
         rights.apply(connection)
         for account, groups in (logins or {}).items():
             rights.login(connection, sa.make_url(account), groups)
+
+
+def migrate(settings: Settings) -> None:
+    """upgrade() as the account of settings.admin_url, with the logins of the other URLs. Raises StoreUnavailable."""
+    upgrade(
+        settings.admin_url,
+        logins={  # the last counts where two are the same
+            settings.seal_url: (rights.SEALER,),
+            settings.audit_url: (rights.AUDITOR,),
+            settings.database_url: rights.APP_GROUPS,
+        },
+    )
