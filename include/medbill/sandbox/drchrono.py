@@ -15,20 +15,21 @@ import sqlite3
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlencode, urlsplit
+from urllib.parse import parse_qs, urlencode
 
-from medbill.errors import BadInput, MedbillError
+from medbill.errors import BadInput
 from medbill.sandbox import wire
+from medbill.sandbox.faults import Fault, disturb
+from medbill.sandbox.server import Handler, Refused, StandIn, port_taken, run
+from medbill.sandbox.server import Server as HttpServer
 
 PRACTICE_FILE = "practice.json"
 CREDENTIALS_FILE = "credentials.json"
 STATE_FILE = "state.sqlite"
-MAX_BODY = 1_000_000
 MAX_PAGE = 250
 MAX_VERBOSE_PAGE = 25
 MAX_DATE_RANGE = timedelta(days=190)
@@ -116,26 +117,6 @@ class Limits:
     retry_after: int | None = None  # seconds to send along with 429; the vendor documents none
 
 
-@dataclass
-class Fault:
-    """What to do to the next `times` requests of a method and path.
-
-    kind: drop_before, drop_after (the write is committed, then the connection is cut), error, error_after (status),
-    slow (seconds, before), slow_after, garbage (an answer that is not JSON), data_envelope (pages under "data").
-    """
-
-    kind: str
-    method: str = "*"
-    path: str = "*"
-    times: int = 1
-    status: int = 500
-    seconds: float = 0.0
-    retry_after: int | None = None
-
-    def fits(self, method: str, path: str) -> bool:
-        return self.times > 0 and self.method in ("*", method) and self.path in ("*", path)
-
-
 class Store:
     """What was written and which tokens live, in one SQLite file."""
 
@@ -212,16 +193,19 @@ def _hash(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
 
 
-@dataclass
-class Sandbox:
+class Sandbox(StandIn):
     """The state behind the server: practice, store, clients, limits and faults."""
 
-    folder: Path
-    limits: Limits = field(default_factory=Limits)
-    access_seconds: float = 172_800
-    strict_rotation: bool = False
-
-    def __post_init__(self) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        limits: Limits | None = None,
+        access_seconds: float = 172_800,
+        strict_rotation: bool = False,
+    ) -> None:
+        super().__init__()
+        self.folder, self.limits = folder, limits or Limits()
+        self.access_seconds, self.strict_rotation = access_seconds, strict_rotation
         try:
             self.credentials = json.loads((self.folder / CREDENTIALS_FILE).read_text())
         except (OSError, ValueError):
@@ -233,9 +217,6 @@ class Sandbox:
             "refresh", self.credentials["scope"], 10 * 365 * 86_400, token=self.credentials["refresh_token"]
         )
         self.store.revive(self.credentials["refresh_token"])
-        self.faults: list[Fault] = []
-        self.requests: dict[str, int] = {}
-        self.lock = threading.Lock()
         self._calls: deque[float] = deque()
         self._hour = (0, 0)
         self._loaded: tuple[int, int] | None = None
@@ -278,130 +259,26 @@ class Sandbox:
             self._hour = (hour, self._hour[1] + 1)
             return False
 
-    def fault(self, method: str, path: str) -> Fault | None:
-        with self.lock:
-            for fault in self.faults:
-                if fault.fits(method, path):
-                    fault.times -= 1
-                    return fault
-        return None
+    def written(self) -> dict[str, list[wire.Record]]:
+        return self.store.written()
+
+    def close(self) -> None:
+        self.store.close()
 
 
-class _Refused(Exception):
-    """An answer other than success."""
-
-    def __init__(self, status: int, body: Any, headers: dict[str, str] | None = None) -> None:
-        super().__init__(status)
-        self.status, self.body, self.headers = status, body, headers or {}
-
-
-class _Dropped(Exception):
-    """The connection is cut without an answer."""
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    timeout = 60
-    wbufsize = 65_536  # head and body in one packet, else Nagle and delayed ACK cost 40 ms an answer
+class _Handler(Handler):
     server: Server
 
-    def log_message(self, format: str, *args: Any) -> None:
-        """No access log: query strings hold patient ids."""
+    def refusal(self, status: int, detail: str) -> Any:
+        return {"detail": detail}
 
-    def do_GET(self) -> None:
-        self._serve("GET")
-
-    def do_POST(self) -> None:
-        self._serve("POST")
-
-    def do_PUT(self) -> None:
-        self._serve("PUT")
-
-    def do_PATCH(self) -> None:
-        self._serve("PATCH")
-
-    def do_DELETE(self) -> None:
-        self._serve("DELETE")
-
-    def _serve(self, method: str) -> None:
-        sandbox = self.server.sandbox
-        url = urlsplit(self.path)
-        path = url.path.rstrip("/")
-        headers: dict[str, str] = {}
-        fault = None
-        try:
-            body = self._body()
-            if self.headers.get("Host", "").rsplit(":", 1)[0] not in ("127.0.0.1", "localhost", "[::1]"):
-                raise _Refused(400, {"detail": "Unknown host."})
-            if path.startswith("/_sandbox/"):
-                status, answer = self._admin(method, path, body)
-            else:
-                with sandbox.lock:
-                    key = f"{method} {path}"
-                    sandbox.requests[key] = sandbox.requests.get(key, 0) + 1
-                fault = sandbox.fault(method, path)
-                self._before(fault)
-                status, answer, headers = self._answer(method, path, parse_qs(url.query), body)
-                self._after(fault)
-        except _Refused as refused:
-            status, answer, headers = refused.status, refused.body, refused.headers
-        except _Dropped:
-            self.close_connection = True
-            return
-        text = "<html>upstream</html>" if fault and fault.kind == "garbage" else wire.dumps(answer)
-        if fault and fault.kind == "data_envelope" and isinstance(answer, dict) and "results" in answer:
-            text = wire.dumps({"data": answer["results"], "next": answer["next"], "previous": answer["previous"]})
-        self._send(status, text, headers)
-
-    def _before(self, fault: Fault | None) -> None:
-        if fault is None:
-            return
-        if fault.kind == "drop_before":
-            raise _Dropped
-        if fault.kind == "slow":
-            time.sleep(min(fault.seconds, 30))
-        if fault.kind == "error":
-            extra = {"Retry-After": str(fault.retry_after)} if fault.retry_after is not None else {}
-            raise _Refused(fault.status, {"detail": "Planted fault."}, extra)
-
-    def _after(self, fault: Fault | None) -> None:
-        if fault is None:
-            return
-        if fault.kind == "drop_after":
-            raise _Dropped
-        if fault.kind == "slow_after":
-            time.sleep(min(fault.seconds, 30))
-        if fault.kind == "error_after":
-            raise _Refused(fault.status, {"detail": "Planted fault."})
-
-    def _body(self) -> bytes:
-        try:
-            length = int(self.headers.get("Content-Length") or 0)
-        except ValueError:
-            raise _Refused(400, {"detail": "Bad Content-Length."}) from None
-        if not 0 <= length <= MAX_BODY:
-            self.close_connection = True
-            raise _Refused(413, {"detail": "Request body too large."})
-        return self.rfile.read(length)
-
-    def _send(self, status: int, text: str, headers: dict[str, str]) -> None:
-        data = text.encode()
-        try:
-            self.send_response(status)
-            for name, value in headers.items():
-                self.send_header(name, value)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-            self.wfile.flush()
-        except OSError:  # the client went away
-            self.close_connection = True
+    def render(self, answer: Any) -> tuple[str, bytes]:
+        return "application/json", wire.dumps(answer).encode()
 
     # --- OAuth2 ---
 
-    def _answer(
-        self, method: str, path: str, query: dict[str, list[str]], body: bytes
+    def reply(
+        self, method: str, path: str, query: dict[str, list[str]], body: bytes, fault: Fault | None
     ) -> tuple[int, Any, dict[str, str]]:
         if path == "/o/authorize" and method == "GET":
             return self._authorize({k: v[-1] for k, v in query.items()})
@@ -409,33 +286,39 @@ class _Handler(BaseHTTPRequestHandler):
             return 200, self._token({k: v[-1] for k, v in parse_qs(body.decode("utf-8", "replace")).items()}), {}
         parts = path.split("/")
         if len(parts) not in (3, 4) or parts[1] != "api" or parts[2] not in _SCOPES:
-            raise _Refused(404, {"detail": "Not found."})
+            raise Refused(404, {"detail": "Not found."})
         resource, number = parts[2], parts[3] if len(parts) == 4 else None
         sandbox = self.server.sandbox
+        if fault and fault.kind == "expired":
+            raise Refused(401, {"detail": "Invalid token."}, {"WWW-Authenticate": 'Bearer realm="api"'})
         scopes = self._scopes()
-        if sandbox.throttled():
+        if (fault and fault.kind == "throttle") or sandbox.throttled():
             extra = {"Retry-After": str(sandbox.limits.retry_after)} if sandbox.limits.retry_after is not None else {}
-            raise _Refused(429, {"detail": "Request was throttled."}, extra)
+            raise Refused(429, {"detail": "Request was throttled."}, extra)
         kind = "read" if method == "GET" else "write"
         if not any(f"{scope}:{kind}" in scopes for scope in _SCOPES[resource]):
-            raise _Refused(403, {"detail": "You do not have permission to perform this action."})
+            raise Refused(403, {"detail": "You do not have permission to perform this action."})
         flat = {k: v[-1] for k, v in query.items()}
         if method == "GET":
             if number is None:
-                return 200, self._page(resource, flat), {}
+                page = self._page(resource, flat)
+                page["results"] = disturb(fault, page["results"])
+                if fault and fault.kind == "data_envelope":
+                    page["data"] = page.pop("results")
+                return 200, page, {}
             found = [r for r in sandbox.records(resource) if str(r["id"]) == number]
             if not found:
-                raise _Refused(404, {"detail": "Not found."})
+                raise Refused(404, {"detail": "Not found."})
             return 200, found[0], {}
         if method == "POST" and number is None and resource in _WRITABLE:
             return 201, self._create(resource, body), {}
-        raise _Refused(405, {"detail": f'Method "{method}" not allowed.'}, {"Allow": "GET, HEAD, OPTIONS"})
+        raise Refused(405, {"detail": f'Method "{method}" not allowed.'}, {"Allow": "GET, HEAD, OPTIONS"})
 
     def _authorize(self, q: dict[str, str]) -> tuple[int, Any, dict[str, str]]:
         """Grant at once: a sandbox has no person who could click."""
         credentials = self.server.sandbox.credentials
         if q.get("client_id") != credentials["client_id"] or q.get("redirect_uri") not in credentials["redirect_uris"]:
-            raise _Refused(400, {"error": "invalid_request"})
+            raise Refused(400, {"error": "invalid_request"})
         back = {"state": q["state"]} if "state" in q else {}
         if q.get("response_type") != "code":
             back["error"] = "unsupported_response_type"
@@ -449,19 +332,19 @@ class _Handler(BaseHTTPRequestHandler):
         own = sandbox.credentials
         right = secrets.compare_digest(form.get("client_secret", ""), own["client_secret"])
         if form.get("client_id") != own["client_id"] or not right:
-            raise _Refused(401, {"error": "invalid_client"})
+            raise Refused(401, {"error": "invalid_client"})
         grant = form.get("grant_type")
         if grant == "authorization_code":
             used, kind = form.get("code", ""), "code"
             if form.get("redirect_uri") not in own["redirect_uris"]:
-                raise _Refused(400, {"error": "invalid_grant"})
+                raise Refused(400, {"error": "invalid_grant"})
         elif grant == "refresh_token":
             used, kind = form.get("refresh_token", ""), "refresh"
         else:
-            raise _Refused(400, {"error": "unsupported_grant_type"})
+            raise Refused(400, {"error": "unsupported_grant_type"})
         scopes = sandbox.store.scopes(kind, used)
         if scopes is None:
-            raise _Refused(400, {"error": "invalid_grant"})
+            raise Refused(400, {"error": "invalid_grant"})
         replaces = None
         if kind == "code" or sandbox.strict_rotation:
             sandbox.store.spend(used)
@@ -482,14 +365,14 @@ class _Handler(BaseHTTPRequestHandler):
         scopes = self.server.sandbox.store.scopes("access", token) if kind.lower() == "bearer" else None
         if scopes is None:
             detail = "Authentication credentials were not provided." if not token else "Invalid token."
-            raise _Refused(401, {"detail": detail}, {"WWW-Authenticate": 'Bearer realm="api"'})
+            raise Refused(401, {"detail": detail}, {"WWW-Authenticate": 'Bearer realm="api"'})
         return set(scopes.split())
 
     # --- reading ---
 
     def _page(self, resource: str, query: dict[str, str]) -> dict[str, Any]:
         if resource == "insurances" and query.get("payer_type") not in ("emdeon", "gateway", "ihcfa"):
-            raise _Refused(400, {"payer_type": ["This field is required."]})
+            raise Refused(400, {"payer_type": ["This field is required."]})
         rows = self.server.sandbox.records(resource)
         for name, (column, how) in _FILTERS.get(resource, {}).items():
             if name in query:
@@ -511,14 +394,14 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             given = wire.loads(body)
         except (ValueError, RecursionError):
-            raise _Refused(400, {"detail": "JSON parse error."}) from None
+            raise Refused(400, {"detail": "JSON parse error."}) from None
         if not isinstance(given, dict):
-            raise _Refused(400, {"non_field_errors": ["Invalid data. Expected a dictionary."]})
+            raise Refused(400, {"non_field_errors": ["Invalid data. Expected a dictionary."]})
         errors = {f: ["This field is required."] for f in _REQUIRED[resource] if given.get(f) in (None, "")}
         if not errors:
             errors = self._invalid(resource, given)
         if errors:
-            raise _Refused(400, errors)
+            raise Refused(400, errors)
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S")
         stamps = {"created_at": now, "updated_at": now, "created_by": str(wire.BILLING_USER)}
         store = self.server.sandbox.store
@@ -586,32 +469,6 @@ class _Handler(BaseHTTPRequestHandler):
             errors["associated_items"] = ["Expected a list of items."]
         return errors
 
-    # --- for tests ---
-
-    def _admin(self, method: str, path: str, body: bytes) -> tuple[int, Any]:
-        sandbox = self.server.sandbox
-        name = path.removeprefix("/_sandbox/")
-        if name == "health" and method == "GET":
-            return 200, {"status": "ok"}
-        if name == "written" and method == "GET":
-            return 200, sandbox.store.written()
-        if name == "requests" and method == "GET":
-            with sandbox.lock:
-                return 200, dict(sandbox.requests)
-        if name == "faults" and method == "POST":
-            try:
-                fault = Fault(**json.loads(body))
-            except (ValueError, TypeError):
-                raise _Refused(400, {"detail": "Not a fault."}) from None
-            with sandbox.lock:
-                sandbox.faults.append(fault)
-            return 201, {"kind": fault.kind, "times": fault.times}
-        if name == "faults" and method == "DELETE":
-            with sandbox.lock:
-                sandbox.faults.clear()
-            return 200, {}
-        raise _Refused(404, {"detail": "Not found."})
-
 
 def _filter(rows: list[wire.Record], name: str, column: str, how: str, value: str) -> list[wire.Record]:
     if how == "same":
@@ -627,7 +484,7 @@ def _filter(rows: list[wire.Record], name: str, column: str, how: str, value: st
     low_text, slash, high_text = value.partition("/")
     low, high = _day(name, low_text), _day(name, high_text if slash else low_text)
     if high - low > MAX_DATE_RANGE:
-        raise _Refused(400, {name: ["The date range may not exceed 190 days."]})
+        raise Refused(400, {name: ["The date range may not exceed 190 days."]})
     return [r for r in rows if low.isoformat() <= str(r[column])[:10] <= high.isoformat()]
 
 
@@ -635,14 +492,14 @@ def _day(name: str, text: str) -> date:
     try:
         return date.fromisoformat(text)
     except ValueError:
-        raise _Refused(400, {name: ["Enter a valid date."]}) from None
+        raise Refused(400, {name: ["Enter a valid date."]}) from None
 
 
 def _integer(name: str, text: str) -> int:
     try:
         return int(text)
     except ValueError:
-        raise _Refused(400, {name: ["A valid integer is required."]}) from None
+        raise Refused(400, {name: ["A valid integer is required."]}) from None
 
 
 def _encode_cursor(number: int) -> str:
@@ -653,26 +510,16 @@ def _decode_cursor(cursor: str) -> int:
     try:
         return int(base64.urlsafe_b64decode(cursor.encode()).decode().removeprefix("p="))
     except ValueError:
-        raise _Refused(404, {"detail": "Invalid cursor"}) from None
+        raise Refused(404, {"detail": "Invalid cursor"}) from None
 
 
-class Server(ThreadingHTTPServer):
-    """The HTTP server; bound to 127.0.0.1 and nothing else."""
+class Server(HttpServer):
+    """The server of one Sandbox."""
 
-    daemon_threads = True
-    request_queue_size = 64
+    sandbox: Sandbox
 
     def __init__(self, sandbox: Sandbox, port: int = 0) -> None:
-        self.sandbox = sandbox
-        super().__init__(("127.0.0.1", port), _Handler)
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}"
-
-    def server_close(self) -> None:
-        super().server_close()
-        self.sandbox.store.close()
+        super().__init__(sandbox, port, _Handler)
 
 
 def serve(folder: Path, port: int, limits: Limits | None = None) -> None:
@@ -680,14 +527,9 @@ def serve(folder: Path, port: int, limits: Limits | None = None) -> None:
 
     Raises BadInput where the folder was not seeded, MedbillError where the port is taken.
     """
-    sandbox = Sandbox(folder, limits or Limits())
+    sandbox = Sandbox(folder, limits)
     try:
         server = Server(sandbox, port)
     except OSError:
-        raise MedbillError("the port is taken; choose another with --port", code="SANDBOX_PORT_TAKEN") from None
-    try:
-        server.serve_forever()
-    except KeyboardInterrupt:
-        pass
-    finally:
-        server.server_close()
+        raise port_taken() from None
+    run(server)
