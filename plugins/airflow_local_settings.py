@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
+
+from medbill_plugin import doors
 
 __all__ = ["dag_policy", "task_policy"]
 
@@ -19,3 +22,7 @@ def task_policy(task: Any) -> None:
     from medbill_plugin import policy
 
     policy.check_task(task)
+
+
+doors.refuse_command_line(sys.argv)
+doors.guard_database()

@@ -83,7 +83,7 @@ def check_conf(conf: Any) -> None:
 
 def check_run_id(run_id: Any) -> None:
     """Raises ReferenceRefused where a run's id is not of the form Airflow gives; None leaves it to Airflow."""
-    if run_id is not None and not (isinstance(run_id, str) and re.match(RUN_ID, run_id)):
+    if run_id is not None and not (isinstance(run_id, str) and re.fullmatch(RUN_ID, run_id)):
         raise ReferenceRefused("leave the id of a run to Airflow", code="RUN_ID_REFUSED")
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medbill.settings import Settings
-from medbill.stack.files import USERS, Home, Secrets
+from medbill.stack.files import Home, Secrets, users
 from medbill.stack.ports import HOST, Ports
 from medbill.stack.postgres import Postgres
 
@@ -16,6 +16,11 @@ ROOT = Path(__file__).resolve().parents[3]
 #: Of the caller's environment: what a program needs to run, and the settings that are ours to take.
 _KEPT = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR", "OPENBLAS_CORETYPE")
 _OURS = ("MEDBILL_", "AIRFLOW_CONN_")
+#: Ids of runs as Airflow makes them: medbill_plugin.references.RUN_ID.
+RUN_ID = (
+    r"^(manual|scheduled|backfill|asset_triggered|asset_materialization|operator_triggered)"
+    r"__\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,6})?[+]00:00(_[A-Za-z0-9]{8})?$"
+)
 _SANDBOX_CONNECTION = "AIRFLOW_CONN_DRCHRONO_LAKESIDE"
 
 
@@ -64,9 +69,13 @@ def airflow_env(settings: Settings, ports: Ports, checkout: Checkout | None = No
         ("core", "max_active_tasks_per_dag"): 4,
         ("core", "fernet_key"): secrets.fernet_key,
         ("core", "execution_api_server_url"): f"{api}/execution/",
-        ("core", "simple_auth_manager_users"): ",".join(f"{user}:{role}" for user, role in USERS.items()),
+        ("core", "simple_auth_manager_users"): ",".join(f"{user}:{role}" for user, role in users().items()),
         ("core", "simple_auth_manager_passwords_file"): home.passwords,
+        # what may lie in Airflow at all: docs/airflow_doors.md
         ("core", "xcom_backend"): "medbill_plugin.xcom.ReferenceXCom",
+        ("core", "max_templated_field_length"): 512,
+        ("scheduler", "allowed_run_id_pattern"): RUN_ID,
+        ("logging", "logging_config_class"): "medbill_plugin.log_config.LOGGING_CONFIG",
         ("core", "hostname_callable"): "medbill.stack.environment.hostname",
         ("database", "sql_alchemy_conn"): postgres.url("airflow"),
         ("database", "sql_alchemy_conn_async"): postgres.url("airflow", "asyncpg"),
