@@ -45,7 +45,7 @@ from medbill.audit.ledger import Event, Ledger, RunContext, _event_id  # noqa: E
 from medbill.audit.seal import seal  # noqa: E402
 from medbill.audit.verify import verify  # noqa: E402
 from medbill.audit.worm import worm  # noqa: E402
-from medbill.store import schema  # noqa: E402
+from medbill.store import db, schema  # noqa: E402
 
 ROWS_PER_CLAIM = 20
 RUN = RunContext("medbill", "ana", "post_payments", "scheduled__2026-01-05T06:00:00+00:00", "post", 3, 1)
@@ -62,7 +62,7 @@ def _event(n: int) -> Event:
 
 
 def _write(url: str, writers: int, seconds: float) -> tuple[int, list[float]]:
-    engine = sa.create_engine(url, pool_size=writers, max_overflow=0)
+    engine = db.engine(url)
     ledger = Ledger(engine, RUN)
     for _ in range(2):
         ledger.record(_event(0))

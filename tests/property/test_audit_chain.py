@@ -12,6 +12,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from medbill.audit.hashing import first_hash, row_hash
+from medbill.audit.ledger import _canonical
 from medbill.audit.problems import REPEATED, Checker
 
 KEYS = [k for k in (f"k{n}" for n in range(400)) if hashlib.sha256(k.encode()).digest()[0] % 16 == 0]
@@ -116,3 +117,13 @@ def test_parts_of_a_row_cannot_flow_into_each_other(a: list[bytes], b: list[byte
 )
 def test_stored_bytes_are_canonical(details: dict[str, Any]) -> None:
     assert rfc8785.dumps(json.loads(rfc8785.dumps(details))) == rfc8785.dumps(details)
+
+
+names = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=5)
+values = st.one_of(st.none(), st.booleans(), st.integers(1 - 2**53, 2**53 - 1), names, st.lists(names, max_size=3))
+
+
+@given(st.dictionaries(names, values, max_size=5))
+def test_what_is_written_is_rfc_8785(details: dict[str, Any]) -> None:
+    fields = {"actor": "medbill", "details": details, "map_index": -1, "kind": next(iter(details), "k")}
+    assert _canonical(fields) == rfc8785.dumps(fields)

@@ -23,7 +23,7 @@ def test_an_event_says_what_why_whose_and_where(missing: str) -> None:
         Event("read", **fields)
 
 
-@pytest.mark.parametrize("value", [1.5, {"a": 1}, b"x", "x" * 513, "a\0b", ["ok", 0.1], object()])
+@pytest.mark.parametrize("value", [1.5, {"a": 1}, b"x", "x" * 513, "a\0b", ["ok", 0.1], object(), 2**53, [-(2**53)]])
 def test_details_are_counts_codes_and_hashes(value: object) -> None:
     with pytest.raises(ValueError, match="detail"):
         Event("read", "k", "payment", "p", "r", details={"x": value})

@@ -6,6 +6,7 @@ on its own: the intent before protected data is reached for, the outcome after (
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import secrets
@@ -17,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
+import psycopg2
 import rfc8785
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
@@ -30,8 +32,10 @@ ACTIONS = {"C": "create", "R": "read", "U": "update", "D": "delete", "E": "execu
 KNOWN_DETAILS = ("prompt_hash", "response_hash", "model", "decision", "proposal_hash")
 _SCHEMA_VERSION = 1
 _HASH = re.compile(r"[0-9a-f]{64}")
+_WHOLE = 2**53
 _LONGEST = 512  # characters of one detail: a count, a code, a hash or a list of them; not a text
 _ATTEMPTS = 4
+_encode = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode
 _TRANSIENT = ("40001", "40P01", "57P01", "57P02", "57P03", "08")  # and no SQLSTATE at all: the connection broke
 _KEY_REUSED = "MB001"  # raised by audit.append()
 
@@ -167,13 +171,15 @@ class Ledger:
         payload = self._payload(event, outcome, event_id, intent)
         for attempt in range(1, _ATTEMPTS + 1):
             try:
-                with self._db.begin() as connection:
-                    number = connection.execute(sa.text("SELECT audit.append(:payload)"), {"payload": payload}).scalar()
-                    if not isinstance(number, int):
-                        raise LedgerUnavailable("the ledger gave no row number; check its migrations")
-                return number
-            except DBAPIError as error:
-                state = getattr(error.orig, "pgcode", None)
+                number = self._send(payload)
+            except (psycopg2.Error, SQLAlchemyError) as error:
+                driver = error.orig if isinstance(error, DBAPIError) else error
+                if not isinstance(driver, psycopg2.Error):
+                    raise LedgerUnavailable(
+                        f"the ledger cannot be reached ({type(error).__name__}); no protected data may be touched: "
+                        "check the connection settings, then retry"
+                    ) from None
+                state = driver.pgcode
                 if state == _KEY_REUSED:
                     raise MedbillError(
                         "the idempotency key belongs to another event", code="LEDGER_KEY_REUSED"
@@ -185,12 +191,32 @@ class Ledger:
                         "check that the database is up, then retry"
                     ) from None
                 time.sleep(attempt * (10 + secrets.randbelow(40)) / 1000)
-            except SQLAlchemyError as error:
-                raise LedgerUnavailable(
-                    f"the ledger cannot be reached ({type(error).__name__}); no protected data may be touched: "
-                    "check the connection settings, then retry"
-                ) from None
+                continue
+            if not isinstance(number, int):
+                raise LedgerUnavailable("the ledger gave no row number; check its migrations")
+            return number
         raise AssertionError("unreachable")
+
+    def _send(self, payload: bytes) -> object:
+        """One statement and one round trip: without BEGIN it is a transaction of its own, committed when it answers.
+
+        Past SQLAlchemy's statements, which take longer here than the database does.
+        """
+        pooled = self._db.raw_connection()
+        try:
+            raw: Any = pooled.dbapi_connection
+            raw.autocommit = True
+            try:
+                with raw.cursor() as cursor:
+                    cursor.execute("SELECT audit.append(%s)", (payload,))
+                    return cursor.fetchone()[0]
+            finally:
+                if raw.closed:
+                    pooled.invalidate()
+                else:
+                    raw.autocommit = False
+        finally:
+            pooled.close()
 
     def _payload(self, event: Event, outcome: str, event_id: str, intent: str | None) -> bytes:
         run = self._run
@@ -219,12 +245,17 @@ class Ledger:
         }
         if any("\0" in value for value in fields.values() if isinstance(value, str)):
             raise ValueError("the ledger takes no NUL characters")
-        try:
-            return rfc8785.dumps({name: value for name, value in fields.items() if value is not None})
-        except (rfc8785.CanonicalizationError, UnicodeEncodeError):
-            raise ValueError(
-                "the ledger takes text, whole numbers below 2**53, truth values and lists of them"
-            ) from None
+        return _canonical({name: value for name, value in fields.items() if value is not None})
+
+
+def _canonical(fields: dict[str, Any]) -> bytes:
+    """RFC 8785. json writes text as it does; names it sorts by code point, which is the same for ASCII."""
+    try:
+        if all(name.isascii() for name in fields.get("details", ())):
+            return _encode(fields).encode()
+        return rfc8785.dumps(fields)
+    except (rfc8785.CanonicalizationError, UnicodeEncodeError, TypeError, AttributeError):
+        raise ValueError("the ledger takes text, whole numbers below 2**53, truth values and lists of them") from None
 
 
 def _check_details(details: Mapping[str, Any]) -> None:
@@ -232,6 +263,8 @@ def _check_details(details: Mapping[str, Any]) -> None:
         for one in value if isinstance(value, list | tuple) else [value]:
             if one is not None and not isinstance(one, str | int):
                 raise ValueError(f"detail {name} must be text, a whole number, a truth value or a list of them")
+            if isinstance(one, int) and not -_WHOLE < one < _WHOLE:
+                raise ValueError(f"detail {name} is beyond 2**53, which not every reader of JSON takes exactly")
             if isinstance(one, str) and (len(one) > _LONGEST or "\0" in one):
                 raise ValueError(f"detail {name} is longer than {_LONGEST} characters or holds a NUL")
         if name in KNOWN_DETAILS and value is not None:
