@@ -9,7 +9,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from medbill.errors import MedbillError
+from medbill.errors import MedbillError, unexpected
 
 #: sub-command -> (module with a typer `app`, one line of help)
 _ROOMS = {
@@ -58,11 +58,14 @@ def _root() -> None:
 
 
 def main() -> None:
-    """Entry point: a typed error is one clear line and exit code 1, never a traceback with values in it."""
+    """Entry point: an error is one clear line and exit code 1, never a traceback with values in it."""
     try:
         app()
     except MedbillError as error:
         print(error, file=sys.stderr)
+        sys.exit(1)
+    except Exception as error:
+        print(unexpected(error), file=sys.stderr)
         sys.exit(1)
 
 

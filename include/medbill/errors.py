@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 
 class MedbillError(Exception):
     """Base of all errors this package raises on purpose.
@@ -91,3 +93,20 @@ class QualityGateClosed(MedbillError):
     """A whole partition failed a gate (or too many of its records did); nothing of it is published."""
 
     code = "QUALITY_GATE_CLOSED"
+
+
+class Unexpected(MedbillError):
+    """A failure nobody foresaw. The message has its class and place; its own text may quote a record and stays out."""
+
+    code = "UNEXPECTED"
+
+
+def unexpected(error: BaseException) -> Unexpected:
+    """What may be said of an error that is none of ours: its class, and where in medbill it came up."""
+    frame, place = error.__traceback__, "unknown"
+    while frame is not None:
+        code = frame.tb_frame.f_code
+        if "medbill" in Path(code.co_filename).parts:
+            place = f"{Path(code.co_filename).stem}.{code.co_name}:{frame.tb_lineno}"
+        frame = frame.tb_next
+    return Unexpected(f"{type(error).__name__} in {place}; reproduce it there with the same input")

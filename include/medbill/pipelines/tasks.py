@@ -6,10 +6,9 @@ import os
 from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from functools import wraps
-from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
-from medbill.errors import KeyUnavailable, MedbillError, StoreUnavailable
+from medbill.errors import KeyUnavailable, MedbillError, StoreUnavailable, unexpected
 from medbill.settings import Settings
 
 P = ParamSpec("P")
@@ -18,12 +17,6 @@ R = TypeVar("R")
 REPORT_DAYS = 90
 #: Asset and manual runs take all that is pending; scheduled runs their own day and what is pending; a backfill its day alone.
 _ALL_PENDING = frozenset({"asset_triggered", "asset_materialization", "manual", "operator_triggered"})
-
-
-class Unexpected(MedbillError):
-    """A failure nobody foresaw. The message has its class and place; its own text may quote a record and stays out."""
-
-    code = "UNEXPECTED"
 
 
 def without_values(task: Callable[P, R]) -> Callable[P, R]:
@@ -37,14 +30,8 @@ def without_values(task: Callable[P, R]) -> Callable[P, R]:
             # its cause may be a library's error with a value in its text
             raise error.with_traceback(None) from None
         except Exception as error:
-            frame, place = error.__traceback__, "unknown"
-            while frame is not None:
-                code = frame.tb_frame.f_code
-                if "medbill" in Path(code.co_filename).parts:
-                    place = f"{Path(code.co_filename).stem}.{code.co_name}:{frame.tb_lineno}"
-                frame = frame.tb_next
-            failed = f"{type(error).__name__} in {place}; reproduce it there with the same partition"
-        raise Unexpected(failed)
+            failed = unexpected(error)
+        raise failed  # out here it has no context
 
     return run
 

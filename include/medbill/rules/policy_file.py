@@ -41,7 +41,7 @@ _Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
 class Policy(BaseModel):
     """Base of the schemas: unknown fields are errors, since a misspelt field would otherwise be silently without effect."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 P = TypeVar("P", bound=Policy)
