@@ -6,7 +6,14 @@ import traceback
 
 import pytest
 
-from medbill.errors import KeyUnavailable, LedgerUnavailable, MedbillError, StoreUnavailable, TamperedData
+from medbill.errors import (
+    KeyUnavailable,
+    LedgerUnavailable,
+    MedbillError,
+    StoreUnavailable,
+    TamperedData,
+    Unexpected,
+)
 from medbill.pipelines import tasks
 
 
@@ -19,7 +26,7 @@ def test_a_library_error_that_quotes_a_record_comes_out_without_it() -> None:
     def task() -> int:
         return int("JANE QUILLSWORTH")
 
-    with pytest.raises(tasks.Unexpected, match="UNEXPECTED: ValueError in ") as caught:
+    with pytest.raises(Unexpected, match="UNEXPECTED: ValueError in ") as caught:
         task()
     assert "QUILLSWORTH" not in text_of(caught.value)
     assert caught.value.__cause__ is None and caught.value.__context__ is None
@@ -39,7 +46,7 @@ def test_our_error_keeps_its_words_and_loses_its_cause() -> None:
 
 
 def test_the_place_is_named() -> None:
-    with pytest.raises(tasks.Unexpected, match=r"in tasks\.\w+:\d+"):
+    with pytest.raises(Unexpected, match=r"in tasks\.\w+:\d+"):
         tasks.post({})
 
 

@@ -20,8 +20,21 @@ _ACROSS = "SET LOCAL ROLE medbill_every_practice"
 
 @lru_cache(maxsize=8)
 def engine(url: str) -> sa.Engine:
-    """The engine for a URL, one per process. hide_parameters keeps bound values out of every error and log."""
-    return sa.create_engine(url, pool_pre_ping=True, pool_size=5, max_overflow=5, pool_timeout=30, hide_parameters=True)
+    """The engine for a URL, one per process. No error of it quotes a value, neither a bound one nor one of a row."""
+    made = sa.create_engine(url, pool_pre_ping=True, pool_size=5, max_overflow=5, pool_timeout=30, hide_parameters=True)
+    sa.event.listen(made, "handle_error", _without_values)
+    return made
+
+
+def _without_values(context: sa.engine.ExceptionContext) -> None:
+    """Cuts an error's text down to SQLSTATE and constraint, in place: PostgreSQL's quotes the row (`Key (ssn)=(…)`)."""
+    original = context.original_exception
+    state = getattr(original, "pgcode", None)
+    constraint = getattr(getattr(original, "diag", None), "constraint_name", None)
+    text = f"{type(original).__name__} ({state or 'no SQLSTATE'}{f', {constraint}' if constraint else ''})"
+    original.args = (text,)
+    if context.sqlalchemy_exception is not None:
+        context.sqlalchemy_exception.args = (text,)
 
 
 @contextmanager
