@@ -141,15 +141,16 @@ def build(data: PracticeData, days: int = REMITTANCE_DAYS) -> tuple[list[InboxFi
     return files, truth
 
 
-def write(data: PracticeData, inbox: Path, days: int = REMITTANCE_DAYS) -> Truth:
+def write(data: PracticeData, inbox: Path, days: int = REMITTANCE_DAYS, extra: Sequence[InboxFile] = ()) -> Truth:
     """Write the files into inbox/<practice>/; a file that is there with the same bytes is left alone.
 
-    Each has its day as the time of its last change: it lay there since, nobody still writes it.
+    Each has its day as the time of its last change: it lay there since, nobody still writes it. extra: files that the
+    truth does not speak of.
     """
     folder = inbox / PRACTICE_ID
     folder.mkdir(parents=True, exist_ok=True)
     files, truth = build(data, days)
-    for file in files:
+    for file in [*files, *extra]:
         write_once(folder / file.name, file.data)
         came = datetime.combine(file.day, datetime.min.time(), UTC).timestamp()
         os.utime(folder / file.name, (came, came))
@@ -403,6 +404,7 @@ def _claim(d: Decision) -> list[str]:
         f"*{d.payer_claim_number}*11*{d.frequency}",
         *_cas(d.adjustments),
         f"NM1*QC*1*{patient.last_name.upper()}*{patient.first_name.upper()}****MI*{member}",
+        *(s for s in patient.remitted if s.startswith("NM1")),
         f"NM1*82*1*{provider.last_name.upper()}*{provider.first_name.upper()}****XX*{provider.npi}",
     ]
     if d.crossover_to:
@@ -411,6 +413,7 @@ def _claim(d: Decision) -> list[str]:
         segments.append(f"MOA***{'*'.join(d.remarks)}")
     if d.original_reference:
         segments.append(f"REF*F8*{d.original_reference}")
+    segments += [s for s in patient.remitted if s.startswith("REF")]
     segments.append(f"DTM*232*{d.visit.service_date:%Y%m%d}")
     segments.append(f"DTM*050*{d.visit.service_date + timedelta(days=3):%Y%m%d}")
     if d.interest:

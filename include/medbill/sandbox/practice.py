@@ -84,6 +84,8 @@ class Patient:
     secondary: str | None
     secondary_member_id: str | None
     deductible_open: bool
+    #: Segments that every remittance on the patient repeats, such as a subscriber's name (NM1) or a record number (REF).
+    remitted: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,14 @@ from pathlib import Path
 
 from medbill.errors import BadInput
 from medbill.sandbox import era, wire
+from medbill.sandbox.canaries import plant
 from medbill.sandbox.drchrono import CREDENTIALS_FILE, PRACTICE_FILE, SCOPES
 from medbill.sandbox.era import Truth, write_once
 from medbill.sandbox.practice import DEFAULT_CLAIMS, DEFAULT_DAYS, generate
 
 TRUTH_FILE = "truth.json"
-_SEEDED_FILE = "seeded.json"
+CANARIES_FILE = "canaries.jsonl"
+SEEDED_FILE = "seeded.json"
 
 
 def seed_practice(
@@ -25,22 +27,32 @@ def seed_practice(
     seed: int = 7,
     claims: int = DEFAULT_CLAIMS,
     days: int = DEFAULT_DAYS,
+    canaries: int | None = None,
 ) -> Truth:
     """Write remittances to inbox/<practice>/ and what the server needs, and truth.json, to the state folder.
 
-    today is the first day without data. A later `today` adds the new days and keeps the earlier files. Raises
-    BadInput where the state folder was seeded with another seed or size, because the same claim ids would then mean
-    other claims.
+    today is the first day without data. A later `today` adds the new days and keeps the earlier files. canaries: seed of
+    the identifiers to plant (medbill.sandbox.canaries), also listed in canaries.jsonl of the state folder; once planted
+    they stay. Raises BadInput where the state folder was seeded with another seed or size, because the same claim ids
+    would then mean other claims.
     """
     arguments = {"seed": seed, "claims": claims, "days": days}
     state.mkdir(parents=True, exist_ok=True)
-    seeded = state / _SEEDED_FILE
-    if seeded.exists() and json.loads(seeded.read_text()) != arguments:
+    seeded = state / SEEDED_FILE
+    known = json.loads(seeded.read_text()) if seeded.exists() else arguments
+    if {name: value for name, value in known.items() if name != "canaries"} != arguments:
         raise BadInput(
             "the state folder was seeded with another seed or size; choose another folder or remove it",
             code="SANDBOX_SEEDED_DIFFERENTLY",
         )
+    canaries = known.get("canaries") if canaries is None else canaries
     data = generate(seed, today - timedelta(days=days), days, claims)
+    records, extra = wire.records, []
+    if canaries is not None:
+        arguments["canaries"] = canaries
+        data, planted = plant(data, canaries)
+        write_once(state / CANARIES_FILE, planted.listing(), 0o600)
+        records, extra = planted.records, planted.files()
     write_once(seeded, json.dumps(arguments, sort_keys=True).encode())
     credentials = {
         "client_id": "medbill-sandbox",
@@ -50,8 +62,8 @@ def seed_practice(
         "scope": SCOPES,
     }
     write_once(state / CREDENTIALS_FILE, json.dumps(credentials, indent=1, sort_keys=True).encode(), 0o600)
-    write_once(state / PRACTICE_FILE, wire.dumps(wire.records(data)).encode())
-    truth = era.write(data, inbox)
+    write_once(state / PRACTICE_FILE, wire.dumps(records(data)).encode())
+    truth = era.write(data, inbox, extra=extra)
     write_once(state / TRUTH_FILE, truth.to_json().encode())
     return truth
 
