@@ -11,10 +11,11 @@ __all__ = ["dag_policy", "task_policy"]
 
 
 def dag_policy(dag: Any) -> None:
-    """See medbill_plugin.policy.check_dag."""
-    from medbill_plugin import policy
+    """See medbill_plugin.policy.check_dag; who may see and start it comes from roles.yml, not from the DAG."""
+    from medbill_plugin import policy, roles
 
     policy.check_dag(dag)
+    dag.access_control = roles.access(dag.dag_id)
 
 
 def task_policy(task: Any) -> None:

@@ -51,6 +51,7 @@ def facts(dag):
         "max_active_runs": dag.max_active_runs, "timeout": seconds(dag.dagrun_timeout), "start": str(dag.start_date),
         "late": [d.callback.path for d in dag.deadline or []],
         "file": dag.fileloc,
+        "access": {role: sorted(what["DAGs"]) for role, what in (dag.access_control or {}).items()},
         "tasks": {
             t.task_id: {
                 "owner": t.owner, "retries": t.retries, "retry_delay": seconds(t.retry_delay),
@@ -127,6 +128,14 @@ def test_every_dag_says_what_it_is_and_bounds_itself(bag: dict[str, Any]) -> Non
         assert dag["timeout"], f"{name}: dagrun_timeout"
         assert dag["start"] != "None", f"{name}: start_date"
         assert dag["late"] == ["medbill_plugin.deadline.late"], f"{name}: deadline alert"
+
+
+def test_who_sees_and_starts_a_dag_comes_from_the_roles(bag: dict[str, Any]) -> None:
+    for dag_id, dag in bag["dags"].items():
+        assert dag["access"]["Data Engineer"] == ["can_edit", "can_read"], dag_id
+        assert dag["access"]["Compliance Officer"] == ["can_read"], dag_id
+    assert "Coder" not in bag["dags"]["apply_proposals"]["access"]
+    assert "Analyst" in bag["dags"]["report_denials"]["access"]
 
 
 def test_every_task_has_an_owner_retries_with_backoff_and_a_timeout(bag: dict[str, Any]) -> None:

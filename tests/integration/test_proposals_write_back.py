@@ -229,3 +229,27 @@ def test_edit_reject_and_a_batch(database: sa.Engine, vault: Vault, proposed: st
         == "nothing to approve\n"
     )
     assert [line.split()[2] for line in _run("list").output.splitlines()].count("rejected") == 1
+
+
+@pytest.mark.parametrize("actor", ["Cai Lin", "Finn Aro", "Nobody Known"])
+def test_who_lacks_the_role_decides_nothing_and_the_ledger_says_so(
+    database: sa.Engine, vault: Vault, proposed: str, actor: str, tmp_path: Path
+) -> None:
+    edited = tmp_path / "edited.json"
+    edited.write_text("{}")
+    for command in (
+        ["approve", proposed, "--yes"],
+        ["approve", "--all", "--kind", "posting", "--day", "2026-11-02", "--yes"],
+        ["reject", proposed, "--note", "no"],
+        ["edit", proposed, "--file", str(edited)],
+        ["retry", proposed],
+    ):
+        with pytest.raises(DecisionRefused) as caught:
+            _run(*command, "--actor", actor)
+        assert caught.value.code == "ROLE_REFUSED"
+    assert json.loads(_run("list", "--json").output)["status"] == "proposed"
+    with database.connect() as connection:
+        told = connection.execute(
+            sa.text("SELECT on_behalf_of, outcome FROM audit.rows WHERE resource = :r"), {"r": f"proposal:{proposed}"}
+        )
+        assert told.all() == [(actor, "failure")] * 5

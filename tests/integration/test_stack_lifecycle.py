@@ -21,7 +21,7 @@ import sqlalchemy as sa
 from medbill.stack import ports
 from medbill.stack.api import Airflow, Run
 from medbill.stack.errors import AirflowError
-from medbill.stack.files import USERS
+from medbill.stack.files import users
 from medbill.stack.lifecycle import Stack
 from medbill.stack.ports import Ports
 from medbill.stack.supervisor import RunState
@@ -85,10 +85,10 @@ def test_a_second_start_does_nothing(stack: Stack) -> None:
 
 
 def test_users_have_names_and_not_all_are_admins(stack: Stack) -> None:
-    for user in USERS:
+    for user in users():
         with stack.airflow(user) as airflow:
             assert airflow.dags()
-    with stack.airflow("analyst") as airflow, pytest.raises(AirflowError, match="403"):
+    with stack.airflow("gia.moss") as airflow, pytest.raises(AirflowError, match="403"):
         airflow.trigger(DAG)
     with Airflow(stack.url, "admin", "wrong") as airflow, pytest.raises(AirflowError, match="401"):
         airflow.dags()

@@ -13,7 +13,7 @@ from medbill.settings import Settings, socket_folder
 from medbill.stack import ports
 from medbill.stack.environment import airflow_env
 from medbill.stack.errors import StackError
-from medbill.stack.files import USERS, Home, Secrets
+from medbill.stack.files import Home, Secrets, users
 from medbill.stack.ports import Ports
 from medbill.stack.postgres import OPTIONS, Postgres
 from medbill.stack.services import services
@@ -33,7 +33,7 @@ def _settings(home: Home) -> Settings:
 def test_secrets_are_made_once_and_only_their_owner_reads_them(home: Home) -> None:
     first = Secrets.of(home)
     assert Secrets.of(home) == first
-    assert set(first.passwords) == set(USERS)
+    assert set(first.passwords) == set(users())
     for name in ("secrets.json", "airflow/passwords.json"):
         assert stat.S_IMODE((home.path / name).stat().st_mode) == 0o600
     assert json.loads(home.passwords.read_text()) == first.passwords
@@ -93,6 +93,32 @@ def test_the_environment_is_closed(home: Home, monkeypatch: pytest.MonkeyPatch) 
     assert env["AIRFLOW__CORE__EXECUTION_API_SERVER_URL"] == "http://127.0.0.1:18080/execution/"
     assert env["AIRFLOW__API__BASE_URL"] == "http://127.0.0.1:18080"
     assert "SIMPLE_AUTH_MANAGER_ALL_ADMINS" not in " ".join(env)
+
+
+def test_its_users_are_people_with_roles_and_one_administrator(home: Home) -> None:
+    listed = airflow_env(_settings(home), Ports())["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS"]
+    found = dict(one.split(":") for one in listed.split(","))
+    assert [user for user, role in found.items() if role == "admin"] == ["admin"]
+    assert (found["ana.ruiz"], found["finn.aro"], found["gia.moss"]) == ("user", "op", "viewer")
+
+
+def test_airflow_and_the_pipelines_connect_as_logins_of_their_own(home: Home) -> None:
+    import sqlalchemy as sa
+
+    settings = _settings(home)
+    env = airflow_env(settings, Ports())
+    for name in ("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC"):
+        assert sa.make_url(env[name]).username == "airflow"
+    logins = {
+        n: sa.make_url(getattr(settings, n)).username for n in ("database_url", "audit_url", "seal_url", "admin_url")
+    }
+    assert logins == {
+        "database_url": "medbill",
+        "audit_url": "medbill_verifier",
+        "seal_url": "medbill_sealer",
+        "admin_url": "postgres",
+    }
+    assert "postgres@" not in " ".join(env.values())
 
 
 def test_lineage_goes_to_a_file_through_the_allow_list(home: Home) -> None:

@@ -106,6 +106,8 @@ def approve(
             shown = [lifecycle.show(connection, row["id"]) for row in found]
         else:
             shown = [lifecycle.show(connection, i) for i in ids or []]
+    for row in shown:
+        _allowed(row, actor)
     decisions = [(row["id"], hash or row["content_hash"]) for row in shown]
     if not decisions:
         typer.echo("nothing to approve")
@@ -143,6 +145,7 @@ def reject(
 
     with _connection() as connection:
         row = lifecycle.show(connection, id)
+    _allowed(row, actor)
     with _connection(row["practice"]) as connection:
         lifecycle.reject(connection, id, actor, note, hash)
     _record(id, [row], actor, "rejected", row["content_hash"])
@@ -162,6 +165,7 @@ def retry(
 
     with _connection() as connection:
         row = lifecycle.show(connection, id)
+    _allowed(row, actor)
     with _connection(row["practice"]) as connection:
         lifecycle.retry(connection, id, actor, note, hash)
     _record(id, [row], actor, "retried", row["content_hash"])
@@ -188,6 +192,7 @@ def edit(
         raise DecisionRefused("the file must hold one JSON object, the payload")
     with _connection() as connection:
         row = lifecycle.show(connection, id)
+    _allowed(row, actor)
     with _connection(row["practice"]) as connection:
         new_hash = lifecycle.edit(connection, id, hash or row["content_hash"], payload, actor, note)
     _record(id, [row], actor, "edited", new_hash)
@@ -225,6 +230,31 @@ def _print(row: dict[str, Any]) -> None:
     typer.echo(render.text(row["kind"], row["claim_token"], row["payload"]))
     expires = f"  expires {row['expires_on']}" if row["expires_on"] else ""
     typer.echo(f"content {row['content_hash']}{expires}\n")
+
+
+def _allowed(row: dict[str, Any], actor: str) -> None:
+    """Raises DecisionRefused unless a role of the person decides on such proposals; a refusal is in the ledger."""
+    from medbill.audit.ledger import Event, Ledger, RunContext
+    from medbill.audit.people import require_person
+    from medbill.audit.roles import Roles
+    from medbill.settings import Settings
+
+    try:
+        Roles.load(Settings.from_env().policies).require_decision(actor, row["kind"])
+    except DecisionRefused as refused:
+        event = Event(
+            action="update",
+            kind="proposal.decision",
+            purpose="payment",
+            practice=row["practice"],
+            resource=f"proposal:{row['id']}",
+            subject_token=row["claim_token"],
+            source_hash=row["content_hash"],
+            details={"error": refused.code, "kind": row["kind"]},
+        )
+        if refused.code == "ROLE_REFUSED":
+            Ledger(_engine(), RunContext(on_behalf_of=require_person(actor))).record(event, outcome="failure")
+        raise
 
 
 def _record(id: str, shown: list[dict[str, Any]], actor: str, decision: str, content: str) -> None:

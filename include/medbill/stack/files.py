@@ -8,15 +8,23 @@ import json
 import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from cryptography.fernet import Fernet
 
+from medbill.audit.roles import Roles
+from medbill.settings import Settings
 from medbill.stack.errors import StackError
 
-#: Who may log in to the embedded Airflow, and Airflow's role for each. Production uses FAB roles instead.
-USERS = {"admin": "admin", "billing-manager": "op", "ar-specialist": "user", "analyst": "viewer"}
+
+@lru_cache(maxsize=1)
+def users() -> dict[str, str]:
+    """Who may log in to the embedded Airflow, and its role for each: the people of roles.yml, and the account the stack
+    itself and its administrator use. Production uses FAB roles instead. Raises PolicyError."""
+    people = Roles.load(Settings.from_env().policies).people
+    return {"admin": "admin"} | {person.login: person.embedded for person in people}
 
 
 @dataclass(frozen=True)
@@ -97,7 +105,7 @@ class Secrets:
             fernet_key=Fernet.generate_key().decode(),
             jwt_secret=random.token_urlsafe(48),
             session_key=random.token_urlsafe(48),
-            passwords={user: random.token_urlsafe(9) for user in USERS},
+            passwords={user: random.token_urlsafe(9) for user in users()},
         )
         content = {**asdict(fresh), **known}
         content["passwords"] = {**fresh.passwords, **known.get("passwords", {})}

@@ -14,7 +14,7 @@ from medbill.settings import Settings
 from medbill.stack import environment, ports, processes
 from medbill.stack.api import Airflow
 from medbill.stack.errors import AirflowError, StackError
-from medbill.stack.files import USERS, Home, Secrets
+from medbill.stack.files import Home, Secrets, users
 from medbill.stack.ports import HOST, Ports
 from medbill.stack.postgres import Postgres
 from medbill.stack.processes import Known
@@ -213,7 +213,7 @@ class Stack:
     def summary(self) -> list[str]:
         """Where to look: the lines printed at the end of a start."""
         user, password = self.login()
-        others = ", ".join(u for u in USERS if u != user)
+        others = ", ".join(u for u in users() if u != user)
         return [
             f"Airflow UI   {self.url}   login {user} / {password}",
             f"             other users ({others}): {self.home.passwords}",
