@@ -91,8 +91,10 @@ def person(seed: int, number: int) -> Person:
     def letters(n: int) -> str:
         return "".join(draw.choice(_LETTERS) for _ in range(n))
 
-    def name() -> str:
-        return draw.choice(_ONSETS) + draw.choice(_MIDDLES) + draw.choice(_ENDS)
+    ends = iter(_ENDS)
+
+    def name() -> str:  # its middle is the person's, its end its own: no two are alike
+        return draw.choice(_ONSETS) + _MIDDLES[number % len(_MIDDLES)] + next(ends)
 
     first, last = name(), name()
     born = date(draw.between(1931, 1949), draw.between(1, 12), draw.between(13, 28))

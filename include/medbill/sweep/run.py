@@ -64,7 +64,16 @@ class Report:
         return next(s for s in self.searched if s.place == place)
 
     def to_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "hits": self.hits, "problems": self.problems, "code": self.code}
+        searched = [{**vars(s), "found": [asdict(f) for f in s.found], "counts": dict(s.counts)} for s in self.searched]
+        return {
+            "canaries": self.canaries,
+            "searched": searched,
+            "left": [asdict(one) for one in self.left],
+            "excluded": [{"canary": n, "kind": kind, "reason": reason} for n, kind, reason in self.excluded],
+            "hits": self.hits,
+            "problems": self.problems,
+            "code": self.code,
+        }
 
 
 def sweep(canaries: list[Canary], plan: Plan, say: Callable[[str], None] = lambda _: None) -> Report:
