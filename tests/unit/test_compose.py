@@ -115,6 +115,37 @@ def test_airflow_runs_unprivileged_with_fab_and_without_phoning_home(compose: di
     assert "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED=False" in image
 
 
+def test_postgresql_is_reached_by_tls_and_scram_only(compose: dict[str, Any]) -> None:
+    rules = [
+        line.split()
+        for line in (ROOT / "deploy" / "postgres" / "pg_hba.conf").read_text().splitlines()
+        if line.strip() and not line.startswith("#")
+    ]
+    assert rules == [["local", "all", "postgres", "peer"], ["hostssl", "all", "all", "all", "scram-sha-256"]]
+    command = compose["services"]["postgres"]["command"]
+    for option in ("ssl=on", "ssl_min_protocol_version=TLSv1.2", "hba_file=/etc/medbill/pg_hba.conf"):
+        assert f"-c {option}" in command
+    for name, service in compose["services"].items():
+        environment = service.get("environment") or {}
+        urls = [value for value in environment.values() if isinstance(value, str) and "@postgres/" in value]
+        assert not [url for url in urls if "sslmode" in url], "one place says it, for all"
+        if urls:
+            assert environment["PGSSLMODE"] == "verify-full", name
+            assert environment["PGCHANNELBINDING"] == "require", name
+            assert environment["PGSSLROOTCERT"] == "/run/secrets/postgres_ca", name
+            assert "postgres_ca" in service["secrets"], name
+
+
+def test_only_the_migration_knows_the_owner_of_the_database(compose: dict[str, Any]) -> None:
+    for name, service in compose["services"].items():
+        text = json.dumps(service.get("environment") or {})
+        assert ("medbill_admin" in text or "MEDBILL_ADMIN_DB_PASSWORD" in text) == (name in ("migrate", "postgres")), (
+            name
+        )
+        assert ("POSTGRES_PASSWORD" in text) == (name == "postgres"), name
+        assert ("medbill_sealer" in text) == ("medbill_verifier" in text) == (name == "migrate"), name
+
+
 def test_docker_itself_accepts_it_where_there_is_one(tmp_path: Path) -> None:
     """`docker compose config` where the plugin is installed; the schema test above holds everywhere."""
     docker = shutil.which("docker")
