@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 from medbill.deid import reidentify
 from medbill.errors import TokenRefused
+from medbill.lineage import facts
+from medbill.lineage.datasets import dataset
 from medbill.pipelines.context import Context
 from medbill.platforms.base import Writer
 from medbill.proposals import lifecycle, outbox
@@ -30,4 +32,6 @@ def apply(ctx: Context, practice: str, writer: Writer) -> DispatchResult:
     """Expire what is out of date, then send everything approved; each act is in the ledger."""
     with db.transaction(ctx.db, practice) as connection:
         lifecycle.expire(connection, practice)
-    return outbox.dispatch(ctx.db, practice, writer, _WriteBack(ctx, practice), ctx.ledger)
+    done = outbox.dispatch(ctx.db, practice, writer, _WriteBack(ctx, practice), ctx.ledger)
+    facts.wrote(dataset("platform", "write_backs"), done.applied)
+    return done

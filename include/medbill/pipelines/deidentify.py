@@ -22,6 +22,8 @@ from medbill.deid import check
 from medbill.deid.policy import Policy
 from medbill.deid.policy import load as load_policy
 from medbill.errors import QualityGateClosed, TamperedData
+from medbill.lineage import facts
+from medbill.lineage.datasets import dataset
 from medbill.pipelines import notes, results
 from medbill.pipelines.context import Context, Partition, batches, column_sum
 from medbill.quality import gates
@@ -105,6 +107,7 @@ def publish(ctx: Context, wanted: list[Partition]) -> list[Partition]:
             [(m.published, m.totals, m.leaks) for m in made], ctx.settings.great_expectations
         )
         for d, m, result in zip(whole, made, checked, strict=True):
+            facts.checked_written(dataset("deid", d.partition.object), result.assertions())
             if not result.passed:
                 closed.append(d.partition)
             elif _swap(ctx, d, m):
@@ -184,6 +187,7 @@ def _deidentify(ctx: Context, due: _Due, policy: Policy, texts: _Texts) -> _Made
     )
     with ctx.ledger.touch(event) as touch:
         originals = ctx.landed(partition, due.landed)
+        facts.read(dataset("landing", partition.object), sum(t.num_rows for t in originals.values()), due.bytes)
         free_text: dict[str, pa.Array] = {}
         refused: dict[str, str] = {}
         leaks = 0

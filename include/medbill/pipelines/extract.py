@@ -13,6 +13,8 @@ from sqlalchemy.dialects.postgresql import insert
 
 from medbill.audit.ledger import Event
 from medbill.errors import QualityGateClosed
+from medbill.lineage import facts
+from medbill.lineage.datasets import dataset
 from medbill.model.claims import NOTES
 from medbill.pipelines.context import Context, Partition, batches, column_sum
 from medbill.platforms.base import ClaimSource
@@ -57,6 +59,7 @@ def extract(ctx: Context, practice: str, platform: str, source: ClaimSource, sta
         tables, outside = _within(extracted.tables, start, end)
         refused = {**extracted.refused, **({"OUTSIDE_WINDOW": outside} if outside else {})}
         notes = _notes_of(extracted.notes, tables["claims"])
+        facts.read(dataset("platform", "claims"), tables["claims"].num_rows)
         changed = _land(ctx, practice, tables, notes, start, end)
         touch.note(
             claims=tables["claims"].num_rows,
@@ -123,6 +126,7 @@ def _land(
         for batch in batches(days, lambda d: len(d.payload)):
             checked = check([d.tables for d in batch], ctx.settings.great_expectations)
             for d, result in zip(batch, checked, strict=True):
+                facts.checked_read(dataset("platform", "claims"), result.assertions())
                 if result.passed:
                     _write(ctx, d)
                     changed.append(d.partition)
@@ -187,6 +191,7 @@ def _changed_days(ctx: Context, practice: str, tables: dict[str, pa.Table], star
 def _write(ctx: Context, d: _Day) -> None:
     partition = d.partition
     uri = ctx.land(partition, d.version, d.payload)
+    facts.wrote(dataset("landing", partition.object), sum(t.num_rows for t in d.tables.values()), len(d.payload))
     if partition.object == "notes":
         counts = {"notes_landed": d.tables["notes"].num_rows}
     else:

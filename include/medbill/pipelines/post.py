@@ -12,6 +12,8 @@ import pyarrow.compute as pc
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
+from medbill.lineage import facts
+from medbill.lineage.datasets import dataset
 from medbill.model.published import PUBLISHED_CLAIM_LINES, PUBLISHED_CLAIMS
 from medbill.pipelines import deidentify, payments, results
 from medbill.pipelines.context import Context, Partition, column_sum
@@ -103,6 +105,7 @@ def post(ctx: Context, partition: Partition) -> dict[str, Any] | None:
     }
     with db.transaction(ctx.db, partition.practice) as connection:
         proposed = lifecycle.propose(connection, drafts)
+        facts.wrote(dataset("proposals"), len(drafts))
         lifecycle.withdraw(connection, partition.practice, partition.day, ("posting", "underpayment_dispute"), drafts)
         _hold(connection, partition, matched.holds)
         results.point(

@@ -21,6 +21,8 @@ from sqlalchemy.dialects.postgresql import insert
 
 from medbill.audit.ledger import Event
 from medbill.errors import BadInput, DecisionRefused, StoreUnavailable
+from medbill.lineage import facts
+from medbill.lineage.datasets import dataset
 from medbill.pipelines import keys, payments
 from medbill.pipelines.context import Context, Partition, batches, column_sum
 from medbill.quality import gates
@@ -359,6 +361,7 @@ def land(ctx: Context, wanted: list[Partition]) -> list[Partition]:
         for d, tables, result in zip(
             batch, read, gates.check_landing(read, ctx.settings.great_expectations), strict=True
         ):
+            facts.checked_read(dataset("inbox", "remittances"), result.assertions())
             _write(ctx, d, tables, result)
     return [d.partition for d in due]
 
@@ -387,6 +390,7 @@ def _read(ctx: Context, due: _Due) -> dict[str, pa.Table]:
     with ctx.ledger.touch(event) as touch:
         read = era.read([ctx.landed_file(practice, sha256) for sha256 in due.files])
         touch.note(claims=read.claims.num_rows)
+    facts.read(dataset("inbox", "remittances"), read.claims.num_rows, due.bytes)
     return keys.with_keys({name: read.table(name) for name in era.TABLES}, due.files)
 
 
@@ -395,7 +399,9 @@ def _write(ctx: Context, due: _Due, tables: dict[str, pa.Table], result: GateRes
     bad_remittances = {r.remittance_index for r in result.refused if r.level == "transaction"}
     bad_claims = {r.claim_index for r in result.refused if r.level == "claim" and r.claim_index is not None}
     passed, refused = keys.split(tables, bad_remittances, bad_claims)
-    uri = ctx.land(partition, version, tables_io.seal_tables(passed))
+    payload = tables_io.seal_tables(passed)
+    uri = ctx.land(partition, version, payload)
+    facts.wrote(dataset("landing", partition.object), sum(t.num_rows for t in passed.values()), len(payload))
     rows = _refusal_rows(ctx, partition, tables, refused, result.refused)
     counts: dict[str, Any] = {
         "files": len(due.files),

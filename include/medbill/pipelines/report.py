@@ -10,6 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import sqlalchemy as sa
 
+from medbill.lineage import facts
+from medbill.lineage.datasets import dataset
 from medbill.model.published import PUBLISHED_REMITTANCE_CLAIMS, PUBLISHED_SERVICE_LINES
 from medbill.model.results import DENIALS
 from medbill.pipelines import deidentify, results
@@ -85,6 +87,7 @@ def denials_tables(ctx: Context, practice: str, start: date, end: date) -> Denia
 def denials(ctx: Context, practice: str, start: date, end: date, out: Path, as_of: date) -> report.ReportPaths:
     """Write the report of one practice over payment dates start to end into out."""
     tables = denials_tables(ctx, practice, start, end)
+    facts.wrote(dataset("reports", "denials"), tables.denials.num_rows)
     return report.build(
         tables.denials,
         tables.claims,

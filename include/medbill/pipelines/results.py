@@ -10,6 +10,8 @@ import pyarrow as pa
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
+from medbill.lineage import facts
+from medbill.lineage.datasets import DatasetName, dataset
 from medbill.pipelines.context import Context
 from medbill.store import db, tables_io
 from medbill.store.tables import results
@@ -23,6 +25,7 @@ def store(ctx: Context, prefix: str, tables: dict[str, pa.Table]) -> tuple[str, 
         digest.update(name.encode() + b"\0" + hashlib.sha256(data).digest())
     content_hash = digest.hexdigest()
     place = f"{prefix.rstrip('/')}/{content_hash[:32]}"
+    facts.wrote(_dataset(prefix), sum(t.num_rows for t in tables.values()), sum(map(len, files.values())))
     for name, data in files.items():
         ctx.objects.put_new(f"{place}/{name}", data)
     return place, content_hash
@@ -30,10 +33,18 @@ def store(ctx: Context, prefix: str, tables: dict[str, pa.Table]) -> tuple[str, 
 
 def load(ctx: Context, prefix: str) -> dict[str, pa.Table]:
     """The tables stored at a prefix, by name."""
-    return {
-        key.rsplit("/", 1)[-1].removesuffix(".parquet"): tables_io.read_parquet(ctx.objects.get(key))
-        for key in ctx.objects.list(f"{prefix}/")
-    }
+    tables, size = {}, 0
+    for key in ctx.objects.list(f"{prefix}/"):
+        data = ctx.objects.get(key)
+        size += len(data)
+        tables[key.rsplit("/", 1)[-1].removesuffix(".parquet")] = tables_io.read_parquet(data)
+    facts.read(_dataset(prefix), sum(t.num_rows for t in tables.values()), size)
+    return tables
+
+
+def _dataset(prefix: str) -> DatasetName:
+    zone, _, kind, *_ = prefix.split("/")
+    return dataset(zone, kind)
 
 
 def write(ctx: Context, practice: str, kind: str, day: date, tables: dict[str, pa.Table]) -> tuple[str, str]:

@@ -8,6 +8,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from medbill.lineage import facts
+from medbill.lineage.datasets import dataset
 from medbill.pipelines import deidentify, post, results
 from medbill.pipelines.context import Context, Partition, column_sum
 from medbill.proposals import lifecycle
@@ -72,6 +74,7 @@ def triage(ctx: Context, partition: Partition) -> dict[str, Any] | None:
     drafts = _drafts(partition, found)
     with db.transaction(ctx.db, partition.practice) as connection:
         proposed = lifecycle.propose(connection, drafts)
+        facts.wrote(dataset("proposals"), len(drafts))
         lifecycle.withdraw(connection, partition.practice, partition.day, ("denial_follow_up",), drafts)
         results.point(
             connection, partition.practice, "denials", partition.day, written, {**counts, "input": posting_hash}
