@@ -16,6 +16,9 @@ log = logging.getLogger("medbill.listener")
 
 @hookimpl
 def on_task_instance_running(previous_state: Any, task_instance: Any) -> None:
+    from medbill.lineage import facts
+
+    facts.clear()  # what this process did before, if anything, was another task's
     _record(task_instance, "task.start", "success")
 
 

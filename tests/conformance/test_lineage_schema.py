@@ -13,8 +13,12 @@ from openlineage.client.facet_v2 import job_type_job, nominal_time_run, parent_r
 from openlineage.client.serde import Serde
 from referencing import Registry, Resource
 
+from medbill.lineage import facts
+from medbill.lineage.datasets import dataset
 from medbill.lineage.transformer import AllowListTransformer
+from medbill.pipelines import lineage
 
+POLICIES = Path(__file__).resolve().parents[2] / "include" / "policies"
 _RUN = "01a20e84-9660-70f2-98b4-2430ea4822f0"
 
 
@@ -77,6 +81,53 @@ def _event() -> dict[str, Any]:
 
 def test_what_we_emit_is_openlineage(schemas: Schemas) -> None:
     assert schemas.problems(_event()) == []
+
+
+_ASSERTION = {"assertion": "claims.expect_column_values_to_not_be_null", "severity": "error", "column": "paid"}
+
+
+def _deidentified() -> dict[str, Any]:
+    facts.clear()
+    for name in ("remittances", "claims", "notes"):
+        facts.read(dataset("landing", name), rows=12, size=3400)
+        facts.checked_read(dataset("landing", name), [{**_ASSERTION, "success": False}])
+        facts.wrote(dataset("deid", name), rows=12, size=3000)
+        facts.checked_written(dataset("deid", name), [{**_ASSERTION, "success": True}])
+    event = RunEvent(
+        eventTime="2026-11-24T10:00:00+00:00",
+        producer="https://example.org/producer",
+        eventType=RunState.COMPLETE,
+        run=Run(runId=_RUN),
+        job=Job("medbill", "deidentify.publish"),
+        inputs=lineage.inputs([]),
+        outputs=lineage.outputs([], POLICIES),
+    )
+    facts.clear()
+    return json.loads(Serde.to_json(AllowListTransformer().transform(event)))
+
+
+def test_columns_checks_and_counts_are_openlineage(schemas: Schemas) -> None:
+    event = _deidentified()
+    assert schemas.problems(event) == []
+    assert {(d["name"], *sorted(d["facets"])) for d in event["outputs"]} == {
+        (f"deid/{name}", "columnLineage", "dataQualityAssertions", "schema")
+        for name in ("remittances", "claims", "notes")
+    }
+    assert all(set(d["inputFacets"]) == {"inputStatistics", "dataQualityAssertions"} for d in event["inputs"])
+
+
+@pytest.mark.parametrize(
+    ("facet", "key", "wrong"),
+    [
+        ("columnLineage", "fields", []),
+        ("dataQualityAssertions", "assertions", [{"success": "maybe"}]),
+        ("schema", "fields", [{"type": "string"}]),
+    ],
+)
+def test_a_damaged_facet_is_noticed_by_its_own_schema(schemas: Schemas, facet: str, key: str, wrong: object) -> None:
+    event = _deidentified()
+    event["outputs"][0]["facets"][facet][key] = wrong
+    assert schemas.problems(event)
 
 
 @pytest.mark.parametrize("damage", ["runId", "namespace", "eventTime"])

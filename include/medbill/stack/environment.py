@@ -105,6 +105,7 @@ def airflow_env(settings: Settings, ports: Ports, checkout: Checkout | None = No
         ("openlineage", "namespace"): "medbill",
         ("openlineage", "transport"): json.dumps(openlineage_transport(home.lineage)),
         ("openlineage", "execute_in_thread"): True,
+        ("openlineage", "extractors"): "medbill_plugin.extractor.TaskExtractor",
         ("openlineage", "emission_policy"): json.dumps([{"scope": {}, "controls": {"include_source_code": False}}]),
     }
     env = {name: value for name, value in os.environ.items() if name in _KEPT or name.startswith(_OURS)}
