@@ -65,6 +65,12 @@ class TamperedData(MedbillError):
     code = "TAMPERED_DATA"
 
 
+class Purged(MedbillError):
+    """What is asked for was purged under the retention policy, or its key was shredded; what was made of it stays."""
+
+    code = "PURGED"
+
+
 class TokenRefused(MedbillError):
     """A token is unknown, mangled, of another practice, or was not issued for this purpose."""
 

@@ -521,12 +521,12 @@ def assert_nothing_half_visible(world: World) -> None:
     for sha, f in taken.items():
         zone = "quarantine" if f["status"] == "quarantined" else "landing"
         sealed = ctx.objects.get(f"{zone}/{PRACTICE}/files/{sha}.sealed")
-        assert ctx.envelopes.open(PRACTICE, zone, f"file:{sha}", sealed) == world.sent[sha]
+        assert ctx.envelopes.open_object(PRACTICE, zone, f"file:{sha}", sealed) == world.sent[sha]
     for p in world.rows(partitions, partitions.c.object == "remittances"):
         partition = Partition(PRACTICE, "remittances", p["day"])
         sealed = ctx.objects.get(partition.key("landing", p["landed_version"]) + ".sealed")
         tables_io.open_tables(
-            ctx.envelopes.open(PRACTICE, "landing", f"remittances:{p['day']}:{p['landed_version']}", sealed)
+            ctx.envelopes.open_object(PRACTICE, "landing", f"remittances:{p['day']}:{p['landed_version']}", sealed)
         )
         if p["published_uri"]:
             assert len(deidentify.read(ctx, partition)) == 5

@@ -56,20 +56,21 @@ class Context:
 
     def land(self, partition: Partition, version: str, payload: bytes) -> str:
         """Seal what tables_io.seal_tables() gave as a landed version of a partition; returns its URI."""
-        sealed = self.envelopes.seal(partition.practice, "landing", partition.context(version), payload)
+        sealed = self.envelopes.seal_object(partition.practice, "landing", partition.context(version), payload)
         return self.objects.put(partition.landed_key(version), sealed)
 
     def landed(self, partition: Partition, version: str) -> dict[str, pa.Table]:
-        """The tables of a landed version. Raises TamperedData where they are not those that were sealed."""
+        """The tables of a landed version. Raises TamperedData where they are not those that were sealed, Purged where
+        their key was shredded."""
         sealed = self.objects.get(partition.landed_key(version))
         return tables_io.open_tables(
-            self.envelopes.open(partition.practice, "landing", partition.context(version), sealed)
+            self.envelopes.open_object(partition.practice, "landing", partition.context(version), sealed)
         )
 
     def landed_file(self, practice: str, sha256: str) -> bytes:
         """An inbox file as it came, from the landing zone. Raises TamperedData where it is not what was sealed."""
         sealed = self.objects.get(f"landing/{practice}/files/{sha256}.sealed")
-        return self.envelopes.open(practice, "landing", f"file:{sha256}", sealed)
+        return self.envelopes.open_object(practice, "landing", f"file:{sha256}", sealed)
 
 
 @dataclass(frozen=True)

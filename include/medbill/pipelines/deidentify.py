@@ -21,7 +21,7 @@ from medbill.audit.ledger import Event
 from medbill.deid import check
 from medbill.deid.policy import Policy
 from medbill.deid.policy import load as load_policy
-from medbill.errors import QualityGateClosed, TamperedData
+from medbill.errors import Purged, QualityGateClosed, TamperedData
 from medbill.lineage import facts
 from medbill.lineage.datasets import dataset
 from medbill.pipelines import notes, results
@@ -50,8 +50,11 @@ _MONEY_COLUMNS = {
 
 
 def pending(ctx: Context) -> list[Partition]:
-    """Landed partitions that are not published in their landed version under today's policy."""
-    policy_hash = _policy_hash(ctx)
+    """Landed partitions that are not published in their landed version under today's policy.
+
+    One whose landed version was purged stays published as it is.
+    """
+    policy_hash = policy_hash_of(ctx)
     with db.transaction(ctx.db, db.EVERY_PRACTICE) as connection:
         rows = connection.execute(
             sa.select(
@@ -61,13 +64,13 @@ def pending(ctx: Context) -> list[Partition]:
                 partitions.c.landed_version,
                 partitions.c.published_version,
             )
-            .where(partitions.c.landed_version.is_not(None))
+            .where(partitions.c.landed_version.is_not(None), partitions.c.landed_purged_at.is_(None))
             .order_by(partitions.c.practice, partitions.c.object, partitions.c.day)
         ).all()
     return [
         Partition(r.practice, r.object, r.day)
         for r in rows
-        if r.published_version != _version(r.landed_version, policy_hash)
+        if r.published_version != version_of(r.landed_version, policy_hash)
     ]
 
 
@@ -75,18 +78,22 @@ def publish(ctx: Context, wanted: list[Partition]) -> list[Partition]:
     """De-identify, gate and publish each partition; returns those whose published content changed.
 
     Raises, after the rest is done, TamperedData where what was landed is not there any more as it was, QualityGateClosed
-    where a partition fails gate 2; nothing of those partitions is published.
+    where a partition fails gate 2, Purged where what was landed is gone by the retention policy; nothing of those
+    partitions is published.
     """
-    policy, policy_hash = load_policy(ctx.settings.policies / "deidentification.yml"), _policy_hash(ctx)
+    policy, policy_hash = load_policy(ctx.settings.policies / "deidentification.yml"), policy_hash_of(ctx)
     due: list[_Due] = []
     changed: list[Partition] = []
     closed: list[Partition] = []
     damaged: list[Partition] = []
+    purged: list[Partition] = []
     for partition in wanted:
         with db.transaction(ctx.db, partition.practice) as connection:
             row = connection.execute(sa.select(partitions).where(*partition.where(partitions))).mappings().one()
-        version = _version(row["landed_version"], policy_hash)
-        if row["published_version"] != version:
+        version = version_of(row["landed_version"], policy_hash)
+        if row["published_version"] != version and row["landed_purged_at"] is not None:
+            purged.append(partition)
+        elif row["published_version"] != version:
             look = ctx.objects.look(partition.landed_key(row["landed_version"]))
             if look is None:
                 damaged.append(partition)
@@ -101,6 +108,8 @@ def publish(ctx: Context, wanted: list[Partition]) -> list[Partition]:
                 whole.append(d)
             except TamperedData:
                 damaged.append(d.partition)
+            except Purged:  # meanwhile
+                purged.append(d.partition)
         if not whole:
             continue
         checked = gates.check_published(
@@ -117,6 +126,11 @@ def publish(ctx: Context, wanted: list[Partition]) -> list[Partition]:
         raise TamperedData(
             f"{len(damaged)} landed partition(s) are missing, altered or sealed under other keys ({_named(damaged)}); "
             "nothing of them is published: restore the objects, or land the days again"
+        )
+    if purged:
+        raise Purged(
+            f"what was landed of {len(purged)} partition(s) was purged under the retention policy ({_named(purged)}); "
+            "what is published of them stays as it is: land the days again to publish them anew"
         )
     if closed:
         raise QualityGateClosed(
@@ -303,9 +317,11 @@ def read(ctx: Context, partition: Partition) -> dict[str, pa.Table]:
     return results.load(ctx, prefix) if prefix is not None else {}
 
 
-def _policy_hash(ctx: Context) -> str:
+def policy_hash_of(ctx: Context) -> str:
+    """SHA-256 of the de-identification policy of now."""
     return hashlib.sha256((ctx.settings.policies / "deidentification.yml").read_bytes()).hexdigest()
 
 
-def _version(landed: str, policy_hash: str) -> str:
+def version_of(landed: str, policy_hash: str) -> str:
+    """The published version that is made of a landed one under a policy."""
     return hashlib.sha256(f"{DEIDENTIFY_VERSION}\n{landed}\n{policy_hash}".encode()).hexdigest()

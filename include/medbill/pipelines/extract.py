@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from datetime import date, timedelta
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -201,7 +202,12 @@ def _write(ctx: Context, d: _Day) -> None:
             "claims_landed": claims.num_rows,
             "charge_in": str(column_sum(claims, "charge")),
         }
-    values = {"landed_version": d.version, "landed_uri": uri, "landed_at": sa.func.clock_timestamp()}
+    values: dict[str, Any] = {
+        "landed_version": d.version,
+        "landed_uri": uri,
+        "landed_at": sa.func.clock_timestamp(),
+        "landed_purged_at": None,
+    }
     with db.transaction(ctx.db, partition.practice) as connection:
         connection.execute(
             insert(partitions)

@@ -84,6 +84,7 @@ def enter_missing(ctx: Context, practice: str) -> int:
                 .where(
                     inbox_files.c.practice == practice,
                     inbox_files.c.status == "landed",
+                    inbox_files.c.purged_at.is_(None),
                     ~sa.exists().where(
                         payments.c.practice == inbox_files.c.practice, payments.c.file_sha256 == inbox_files.c.sha256
                     ),

@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from medbill.audit.ledger import Event
-from medbill.errors import BadInput, DecisionRefused, StoreUnavailable
+from medbill.errors import BadInput, DecisionRefused, Purged, StoreUnavailable
 from medbill.lineage import facts
 from medbill.lineage.datasets import dataset
 from medbill.pipelines import keys, payments
@@ -151,7 +151,7 @@ def _take(ctx: Context, practice: str, inbox: ObjectStore, name: str) -> tuple[s
             reason = "a file of this name came before with other content; release or reject it (medbill inbox)"
         zone = "quarantine" if status == "quarantined" else "landing"
         uri = ctx.objects.put(
-            f"{zone}/{practice}/files/{sha256}.sealed", ctx.envelopes.seal(practice, zone, f"file:{sha256}", data)
+            f"{zone}/{practice}/files/{sha256}.sealed", ctx.envelopes.seal_object(practice, zone, f"file:{sha256}", data)
         )
         day = _day(data)
         paid = payments.identify(ctx, practice, sha256, tables) if tables is not None and status == "landed" else []
@@ -309,12 +309,17 @@ def _is_held(ctx: Context, practice: str, sha256: str) -> bool:
 
 
 def pending(ctx: Context, practice: str) -> list[Partition]:
-    """Partitions with landed files that their landed version does not hold yet (a run that died in between leaves them)."""
+    """Partitions with landed files that their landed version does not hold yet (a run that died in between leaves them).
+
+    A day whose files were purged stays as it is. Files that came for such a day since are of today.
+    """
+    _redate(ctx, practice)
     with db.transaction(ctx.db, practice) as connection:
         days = connection.execute(
             sa.select(inbox_files.c.day, sa.func.array_agg(inbox_files.c.sha256))
             .where(inbox_files.c.practice == practice, inbox_files.c.status == "landed")
             .group_by(inbox_files.c.day)
+            .having(sa.func.count(inbox_files.c.purged_at) == 0)
         ).all()
         landed = dict(
             connection.execute(
@@ -324,11 +329,30 @@ def pending(ctx: Context, practice: str) -> list[Partition]:
             ).all()
         )
     return [
-        Partition(practice, "remittances", day) for day, files in sorted(days) if landed.get(day) != _version(files)
+        Partition(practice, "remittances", day) for day, files in sorted(days) if landed.get(day) != version_of(files)
     ]
 
 
-def _version(files: Iterable[str]) -> str:
+def _redate(ctx: Context, practice: str) -> None:
+    """Files that landed for a day whose other files were purged belong to today: that day can not be read whole any more."""
+    purged = sa.select(inbox_files.c.day).where(
+        inbox_files.c.practice == practice, inbox_files.c.status == "landed", inbox_files.c.purged_at.is_not(None)
+    )
+    with db.transaction(ctx.db, practice) as connection:
+        connection.execute(
+            sa.update(inbox_files)
+            .where(
+                inbox_files.c.practice == practice,
+                inbox_files.c.status == "landed",
+                inbox_files.c.purged_at.is_(None),
+                inbox_files.c.day.in_(purged),
+            )
+            .values(day=datetime.now(UTC).date())
+        )
+
+
+def version_of(files: Iterable[str]) -> str:
+    """The landed version that holds exactly these files, by hash."""
     return hashlib.sha256("\n".join([LANDING_VERSION, *sorted(files)]).encode()).hexdigest()
 
 
@@ -336,12 +360,13 @@ def land(ctx: Context, wanted: list[Partition]) -> list[Partition]:
     """Read the files of each partition, gate them, seal what passed as the landed version, quarantine what did not.
 
     Returns the partitions whose landed version changed. records in = landed + quarantined, to the claim and the cent.
+    Raises Purged, after the rest is landed, where files of a partition to be read are gone by the retention policy.
     """
-    due = []
+    due, purged = [], 0
     for partition in wanted:
         with db.transaction(ctx.db, partition.practice) as connection:
             files = connection.execute(
-                sa.select(inbox_files.c.sha256, inbox_files.c.bytes)
+                sa.select(inbox_files.c.sha256, inbox_files.c.bytes, inbox_files.c.purged_at)
                 .where(
                     inbox_files.c.practice == partition.practice,
                     inbox_files.c.object == partition.object,
@@ -353,9 +378,13 @@ def land(ctx: Context, wanted: list[Partition]) -> list[Partition]:
             have = connection.execute(
                 sa.select(partitions.c.landed_version).where(*partition.where(partitions))
             ).scalar()
-        version = _version([sha for sha, _ in files])
-        if have != version and files:
-            due.append(_Due(partition, [sha for sha, _ in files], version, sum(size for _, size in files)))
+        version = version_of([f.sha256 for f in files])
+        if have == version or not files:
+            continue
+        if any(f.purged_at is not None for f in files):
+            purged += 1
+            continue
+        due.append(_Due(partition, [f.sha256 for f in files], version, sum(f.bytes for f in files)))
     for batch in batches(due, lambda d: d.bytes):
         read = [_read(ctx, d) for d in batch]
         for d, tables, result in zip(
@@ -363,6 +392,11 @@ def land(ctx: Context, wanted: list[Partition]) -> list[Partition]:
         ):
             facts.checked_read(dataset("inbox", "remittances"), result.assertions())
             _write(ctx, d, tables, result)
+    if purged:
+        raise Purged(
+            f"files of {purged} day(s) were purged under the retention policy and cannot be read again; what is landed and "
+            "published of them stays as it is"
+        )
     return [d.partition for d in due]
 
 
@@ -414,7 +448,12 @@ def _write(ctx: Context, due: _Due, tables: dict[str, pa.Table], result: GateRes
     for column in ("charge", "paid"):
         for name, part in (("in", tables), ("landed", passed), ("quarantined", refused)):
             counts[f"{column}_{name}"] = str(column_sum(part["claims"], column))
-    landed = {"landed_version": version, "landed_uri": uri, "landed_at": sa.func.clock_timestamp()}
+    landed: dict[str, Any] = {
+        "landed_version": version,
+        "landed_uri": uri,
+        "landed_at": sa.func.clock_timestamp(),
+        "landed_purged_at": None,
+    }
     with db.transaction(ctx.db, practice) as connection:
         # a partition that is landed again is gated again: what it refuses now replaces what it refused before
         connection.execute(
@@ -463,7 +502,7 @@ def _refusal_rows(
     digest = hashlib.sha256(payload).hexdigest()
     uri = ctx.objects.put(
         partition.key("quarantine", digest) + ".sealed",
-        ctx.envelopes.seal(practice, "quarantine", f"remittances:{partition.day}:{digest}", payload),
+        ctx.envelopes.seal_object(practice, "quarantine", f"remittances:{partition.day}:{digest}", payload),
     )
     remittance_keys = tables["remittances"]["remittance_key"].to_pylist()
     claims = tables["claims"].select(["remittance_index", "claim_key", "charge", "paid"]).to_pylist()

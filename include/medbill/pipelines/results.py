@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from datetime import date
 from typing import Any
 
@@ -16,9 +17,16 @@ from medbill.pipelines.context import Context
 from medbill.store import db, tables_io
 from medbill.store.tables import results
 
+#: Seconds for which retention surely takes nothing that was written: half its shortest time for superseded objects.
+_FRESH = 86_400.0
+
 
 def store(ctx: Context, prefix: str, tables: dict[str, pa.Table]) -> tuple[str, str]:
-    """Store tables under prefix and their content hash; returns (object prefix, content hash). Same content: no write."""
+    """Store tables under prefix and their content hash; returns (object prefix, content hash).
+
+    Same content: no write, unless it was written long ago. Then retention may take it for superseded at this moment, and
+    must see that it is not.
+    """
     files = {f"{name}.parquet": tables_io.parquet_bytes(table) for name, table in sorted(tables.items())}
     digest = hashlib.sha256()
     for name, data in files.items():
@@ -27,8 +35,14 @@ def store(ctx: Context, prefix: str, tables: dict[str, pa.Table]) -> tuple[str, 
     place = f"{prefix.rstrip('/')}/{content_hash[:32]}"
     facts.wrote(_dataset(prefix), sum(t.num_rows for t in tables.values()), sum(map(len, files.values())))
     for name, data in files.items():
-        ctx.objects.put_new(f"{place}/{name}", data)
+        if not ctx.objects.put_new(f"{place}/{name}", data) and _stored_before(ctx, f"{place}/{name}"):
+            ctx.objects.put(f"{place}/{name}", data)
     return place, content_hash
+
+
+def _stored_before(ctx: Context, key: str) -> bool:
+    written = next((e.written for e in ctx.objects.entries(key) if e.key == key), None)
+    return written is None or time.time() - written > _FRESH
 
 
 def load(ctx: Context, prefix: str) -> dict[str, pa.Table]:

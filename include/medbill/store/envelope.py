@@ -1,7 +1,9 @@
 """Envelope encryption: bytes sealed under data keys, data keys wrapped under master keys (AES-256-GCM).
 
-A data key belongs to one practice and one purpose. What a ciphertext is for (practice, purpose, context, key version) is
-authenticated with it, so bytes moved to another place do not open. Random 96-bit nonces: a data key may seal at most
+A data key belongs to one practice and one purpose. An object of the landing or quarantine zone has a secret of its own
+besides, in table object_secrets: without it the object is unreadable for good, also in a copy kept elsewhere. What a
+ciphertext is for (practice, purpose, context, key version) is authenticated with it, so bytes moved to another place do
+not open. Random 96-bit nonces: a data key may seal at most
 2^32 messages (NIST SP 800-38D section 8.3); rotate() long before.
 """
 
@@ -9,20 +11,24 @@ from __future__ import annotations
 
 import secrets
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
 import sqlalchemy as sa
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from sqlalchemy.dialects.postgresql import insert
 
-from medbill.errors import BadInput, KeyUnavailable, TamperedData
+from medbill.errors import BadInput, KeyUnavailable, Purged, TamperedData
 from medbill.store import db as store_db
 from medbill.store.keys import OTHER_KEY, DataKey, KeyService
-from medbill.store.tables import data_keys
+from medbill.store.tables import data_keys, object_secrets
 
 _MAGIC = b"MBE1"
+_OWN_MAGIC = b"MBE2"  # under a secret of its own as well
 _HEADER = struct.Struct(">4sI12s")
 #: Advisory lock under which data keys are made; any constant will do.
 _TAKE_LOCK = sa.select(sa.func.pg_advisory_xact_lock(0x6D65646B657973))
@@ -81,6 +87,43 @@ class Envelopes:
         key = self.data_key(practice, purpose, version)[1]
         try:
             return AESGCM(key).decrypt(nonce, sealed[_HEADER.size :], _aad(practice, purpose, context, version))
+        except InvalidTag:
+            raise TamperedData("sealed bytes failed authentication; they were altered or belong elsewhere") from None
+
+    def seal_object(self, practice: str, zone: str, context: str, data: bytes) -> bytes:
+        """As seal(), under the zone's data key and a secret of this object's own, which destroy() takes away.
+
+        The secret is stored when this returns, so that no object exists without one. Sealing again uses the same secret.
+        """
+        if len(data) > _MOST - 16:
+            raise BadInput("more than 2 GiB in one object; split the partition", code="TOO_LARGE")
+        version, key = self.data_key(practice, zone)
+        bound = {"practice": practice, "zone": zone, "context": context}
+        with store_db.transaction(self._db, practice) as connection:
+            connection.execute(
+                insert(object_secrets).values(**bound, secret=secrets.token_bytes(32)).on_conflict_do_nothing()
+            )
+            secret = connection.execute(_SECRET, bound).scalar_one()
+        nonce = secrets.token_bytes(12)
+        sealed = AESGCM(_own_key(key, bytes(secret))).encrypt(nonce, data, _aad(practice, zone, context, version))
+        return _HEADER.pack(_OWN_MAGIC, version, nonce) + sealed
+
+    def open_object(self, practice: str, zone: str, context: str, sealed: bytes) -> bytes:
+        """What seal_object() was given, or seal(). Raises as open(); Purged where the object's secret was destroyed."""
+        if sealed[:4] != _OWN_MAGIC or len(sealed) < _HEADER.size + 16:
+            return self.open(practice, zone, context, sealed)
+        _, version, nonce = _HEADER.unpack_from(sealed)
+        key = self.data_key(practice, zone, version)[1]
+        with store_db.transaction(self._db, practice) as connection:
+            secret = connection.execute(
+                _SECRET, {"practice": practice, "zone": zone, "context": context}
+            ).scalar_one_or_none()
+        if secret is None:
+            raise Purged("the key of this object was shredded; the object cannot be opened any more")
+        try:
+            return AESGCM(_own_key(key, bytes(secret))).decrypt(
+                nonce, sealed[_HEADER.size :], _aad(practice, zone, context, version)
+            )
         except InvalidTag:
             raise TamperedData("sealed bytes failed authentication; they were altered or belong elsewhere") from None
 
@@ -189,6 +232,28 @@ class Envelopes:
             query = query.where(data_keys.c.version == version)
         row = connection.execute(query.order_by(data_keys.c.version.desc()).limit(1)).one_or_none()
         return None if row is None else (row.version, bytes(row.wrapped))
+
+
+def destroy(connection: sa.Connection, practice: str, zone: str, contexts: Iterable[str]) -> int:
+    """Destroy the own secrets of objects in the caller's transaction; returns how many there were."""
+    done = connection.execute(
+        sa.delete(object_secrets).where(
+            object_secrets.c.practice == practice,
+            object_secrets.c.zone == zone,
+            object_secrets.c.context.in_(list(contexts)),
+        )
+    )
+    return done.rowcount
+
+
+_SECRET = sa.select(object_secrets.c.secret).where(
+    *(object_secrets.c[name] == sa.bindparam(name) for name in ("practice", "zone", "context"))
+)
+
+
+def _own_key(data_key: bytes, secret: bytes) -> bytes:
+    """The key of one object: neither the data key nor the secret alone gives it (HKDF, RFC 5869)."""
+    return HKDF(algorithm=SHA256(), length=32, salt=secret, info=b"medbill.object.v1").derive(data_key)
 
 
 def _context(practice: str, purpose: str, version: int) -> dict[str, str]:

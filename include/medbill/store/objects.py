@@ -13,6 +13,9 @@ from typing import Any, Protocol
 
 from medbill.errors import BadInput, StoreUnavailable
 
+#: Code of a StoreUnavailable where the right is missing, or Object Lock holds.
+_DENIED = "ACCESS_DENIED"
+
 
 @dataclass(frozen=True)
 class Look:
@@ -24,7 +27,18 @@ class Look:
     written: float | None
 
 
+@dataclass(frozen=True)
+class Entry:
+    """An object in a listing. written: Unix time of its last write, by the store's clock."""
+
+    key: str
+    size: int
+    written: float
+
+
 class _Backend(Protocol):
+    def entries(self, prefix: str) -> Iterator[Entry]: ...
+    def erase(self, key: str) -> bool: ...
     def uri(self, key: str) -> str: ...
     def put(self, key: str, data: bytes) -> None: ...
     def put_new(self, key: str, data: bytes) -> bool: ...
@@ -73,9 +87,23 @@ class ObjectStore:
             _checked(prefix.removesuffix("/"))
         return sorted(self._backend.list(prefix))
 
+    def entries(self, prefix: str = "") -> Iterator[Entry]:
+        """As list(), one after the other and folder by folder, in constant memory; what is written meanwhile may be missed."""
+        if prefix:
+            _checked(prefix.removesuffix("/"))
+        return self._backend.entries(prefix)
+
+    def uri(self, key: str) -> str:
+        """The URI put() gives for a key."""
+        return self._backend.uri(_checked(key))
+
     def delete(self, key: str) -> None:
         """Remove an object; nothing happens where there is none."""
         self._backend.delete(_checked(key))
+
+    def erase(self, key: str) -> bool:
+        """Remove an object in all its versions; False where the bucket keeps some of them (Object Lock, or no right to)."""
+        return self._backend.erase(_checked(key))
 
 
 def _checked(key: str) -> str:
@@ -190,9 +218,38 @@ class _Folder:
                         found.append(path.relative_to(self._root).as_posix())
         return [key for key in found if key.startswith(prefix)]
 
+    def entries(self, prefix: str) -> Iterator[Entry]:
+        folder, _, begin = prefix.rpartition("/")
+        yield from self._below(self._root / folder, begin)
+
+    def _below(self, folder: Path, begin: str = "") -> Iterator[Entry]:
+        with _os_errors():
+            try:
+                found = sorted(os.scandir(folder), key=lambda entry: entry.name)
+            except FileNotFoundError:
+                return
+            folders = []
+            for entry in found:
+                if entry.name.startswith(".") or not entry.name.startswith(begin) or entry.is_symlink():
+                    continue
+                if entry.is_dir():
+                    folders.append(Path(entry.path))
+                    continue
+                try:
+                    state = entry.stat()
+                except FileNotFoundError:  # deleted meanwhile
+                    continue
+                yield Entry(Path(entry.path).relative_to(self._root).as_posix(), state.st_size, state.st_mtime)
+        for below in folders:
+            yield from self._below(below)
+
     def delete(self, key: str) -> None:
         with _os_errors():
             self._path(key).unlink(missing_ok=True)
+
+    def erase(self, key: str) -> bool:
+        self.delete(key)
+        return True
 
     def _path(self, key: str) -> Path:
         path = self._root / key
@@ -261,9 +318,50 @@ class _S3:
             keys = [entry["Key"][len(self._prefix) :] for page in pages for entry in page.get("Contents", [])]
         return [key for key in keys if not any(part.startswith(".") or not part for part in key.split("/"))]
 
+    def entries(self, prefix: str) -> Iterator[Entry]:
+        with _s3_errors():
+            pages = self._client.get_paginator("list_objects_v2").paginate(
+                Bucket=self._bucket, Prefix=self._prefix + prefix
+            )
+            for page in pages:
+                for found in page.get("Contents", []):
+                    key = found["Key"][len(self._prefix) :]
+                    if not any(part.startswith(".") or not part for part in key.split("/")):
+                        yield Entry(key, found["Size"], found["LastModified"].timestamp())
+
     def delete(self, key: str) -> None:
         with _s3_errors():
             self._client.delete_object(Bucket=self._bucket, Key=self._prefix + key)
+
+    def erase(self, key: str) -> bool:
+        self.delete(key)  # in a bucket with versions: hidden behind a marker, and here until its versions go
+        gone = True
+        try:
+            with _s3_errors():
+                # markers last, and only where no version is left for them to hide
+                for kind in ("Versions", "DeleteMarkers"):
+                    for version in self._versions(self._prefix + key, kind) if gone else ():
+                        gone = self._without(key, version) and gone
+        except StoreUnavailable as error:
+            if error.code != _DENIED:
+                raise
+            return False  # no right to see versions
+        return gone
+
+    def _versions(self, name: str, kind: str) -> Iterator[str]:
+        pages = self._client.get_paginator("list_object_versions").paginate(Bucket=self._bucket, Prefix=name)
+        for page in pages:
+            yield from (found["VersionId"] for found in page.get(kind, []) if found["Key"] == name)
+
+    def _without(self, key: str, version: str) -> bool:
+        try:
+            with _s3_errors():
+                self._client.delete_object(Bucket=self._bucket, Key=self._prefix + key, VersionId=version)
+        except StoreUnavailable as error:
+            if error.code == _DENIED:
+                return False
+            raise
+        return True
 
 
 @contextmanager
@@ -278,7 +376,8 @@ def _s3_errors() -> Iterator[None]:
             raise _missing() from None
         if code in ("PreconditionFailed", "412"):
             raise FileExistsError from None
-        raise StoreUnavailable(f"object store refused ({code}); check bucket and rights, then retry") from None
+        refused = f"object store refused ({code}); check bucket and rights, then retry"
+        raise StoreUnavailable(refused, code=_DENIED if code in ("AccessDenied", "403") else None) from None
     except BotoCoreError as error:
         raise StoreUnavailable(
             f"object store cannot be reached ({type(error).__name__}); check the endpoint, then retry"

@@ -29,6 +29,7 @@ inbox_files = sa.Table(
     sa.Column("reason", sa.Text),
     sa.Column("uri", sa.Text, nullable=False),  # sealed original
     sa.Column("version", sa.Integer, nullable=False, server_default="1"),  # of the same name
+    sa.Column("purged_at", TIMESTAMP(timezone=True)),  # the sealed original is gone (include/policies/retention.yml)
     _created(),
     sa.Index("inbox_files_name", "practice", "name_index"),
     sa.Index("inbox_files_day", "practice", "object", "day"),
@@ -72,6 +73,7 @@ partitions = sa.Table(
     sa.Column("counts", JSONB, nullable=False, server_default="{}"),
     sa.Column("landed_at", TIMESTAMP(timezone=True)),
     sa.Column("published_at", TIMESTAMP(timezone=True)),
+    sa.Column("landed_purged_at", TIMESTAMP(timezone=True)),  # what was landed is gone; what is published stays
 )
 
 #: Results of rules per partition (postings, denials): written whole, replaced whole, content-addressed.
@@ -105,6 +107,7 @@ quarantine = sa.Table(
     sa.Column("uri", sa.Text),
     sa.Column("status", sa.Text, nullable=False, server_default="open"),  # open, released
     _created(),
+    sa.Column("purged_at", TIMESTAMP(timezone=True)),  # the bytes at uri are gone; reason, counts and cents stay
     sa.Index("quarantine_partition", "practice", "object", "day"),
 )
 
@@ -170,6 +173,27 @@ token_grants = sa.Table(
     sa.Column("token", sa.Text, primary_key=True),
     sa.Column("expires_at", TIMESTAMP(timezone=True), nullable=False),
     sa.Index("token_grants_expiry", "expires_at"),
+)
+
+#: Half of the key of each sealed object: without it the object is gone. Kept out of long-lived backups, like vault_secrets.
+object_secrets = sa.Table(
+    "object_secrets",
+    metadata,
+    sa.Column("practice", sa.Text, primary_key=True),
+    sa.Column("zone", sa.Text, primary_key=True),  # landing, quarantine
+    sa.Column("context", sa.Text, primary_key=True),  # what the object is sealed for
+    sa.Column("secret", sa.LargeBinary, nullable=False),
+    _created(),
+)
+
+#: Tokens that stood with a claim in published versions that were purged since: shredding a patient finds them here.
+token_traces = sa.Table(
+    "token_traces",
+    metadata,
+    sa.Column("practice", sa.Text, primary_key=True),
+    sa.Column("claim_token", sa.Text, primary_key=True),
+    sa.Column("token", sa.Text, primary_key=True),
+    sa.Index("token_traces_token", "practice", "token"),
 )
 
 #: Wrapped data keys (envelope encryption). purpose: landing, quarantine, vault, index.
