@@ -12,7 +12,7 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date, timedelta
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -22,6 +22,7 @@ import pyarrow as pa
 
 from medbill.errors import PlatformError
 from medbill.model.claims import CLAIM_LINES, CLAIMS, NOTES
+from medbill.platforms import values
 from medbill.platforms.base import (
     Adapter,
     Certainty,
@@ -39,6 +40,7 @@ from medbill.platforms.circuit import Circuit
 from medbill.platforms.extraction import ExtractionPolicy
 from medbill.platforms.http import Answer, Call, Edge, scope, unknown_outcome
 from medbill.platforms.oauth import Credentials, MemoryTokenStore, Tokens, TokenStore
+from medbill.platforms.values import Unreadable
 from medbill.settings import Settings
 
 PLATFORM = "drchrono"
@@ -189,9 +191,9 @@ class DrChrono:
                 if record.get("appt_is_break") or record.get("deleted_flag") or record.get("status") in _NOT_BILLED:
                     continue
                 try:
-                    if _date(record["scheduled_time"], "SERVICE_DATE") is None:
-                        raise _Unreadable("SERVICE_DATE")
-                except _Unreadable as error:
+                    if values.day(record["scheduled_time"], "SERVICE_DATE") is None:
+                        raise Unreadable("SERVICE_DATE")
+                except Unreadable as error:
                     refused[error.reason] = refused.get(error.reason, 0) + 1
                     continue
                 appointments[str(record["id"])] = record
@@ -210,7 +212,7 @@ class DrChrono:
                 claims.append(
                     _claim(claim_id, appointment, patients.get(str(appointment.get("patient")), {}), npis, rows)
                 )
-            except _Unreadable as error:
+            except Unreadable as error:
                 refused[error.reason] = refused.get(error.reason, 0) + 1
                 continue
             claim_lines += rows
@@ -231,7 +233,7 @@ class DrChrono:
         found = []
         for claim in claims:
             appointment = appointments[claim["claim_id"]]
-            text = _text(appointment.get("notes"))
+            text = values.text(appointment.get("notes"))
             if text and text.strip():
                 found.append(_note(claim, claim["claim_id"], "appointment", claim["service_date"], text))
             for note in appointment.get("billing_notes") or []:
@@ -478,14 +480,6 @@ def open_(setup: Setup) -> DrChrono:
 ADAPTER = Adapter(PLATFORM, open_, CAPABILITIES, {"*": ("task", "claim_billing_note")})
 
 
-class _Unreadable(Exception):
-    """A record that cannot be read; reason is a code without any value of the record."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
-
-
 def _claim(
     claim_id: str,
     appointment: Mapping[str, Any],
@@ -496,19 +490,19 @@ def _claim(
     return {
         "claim_id": claim_id,
         "platform": PLATFORM,
-        "patient_id": _text(appointment.get("patient")),
-        "patient_last_name": _text(patient.get("last_name")),
-        "patient_first_name": _text(patient.get("first_name")),
-        "patient_birth_date": _date(patient.get("date_of_birth"), "PATIENT_BIRTH_DATE"),
-        "member_id": _text(appointment.get("primary_insurance_id_number")),
-        "payer_id": _text(appointment.get("primary_insurer_payer_id")),
-        "payer_name": _text(appointment.get("primary_insurer_name")),
+        "patient_id": values.text(appointment.get("patient")),
+        "patient_last_name": values.text(patient.get("last_name")),
+        "patient_first_name": values.text(patient.get("first_name")),
+        "patient_birth_date": values.day(patient.get("date_of_birth"), "PATIENT_BIRTH_DATE"),
+        "member_id": values.text(appointment.get("primary_insurance_id_number")),
+        "payer_id": values.text(appointment.get("primary_insurer_payer_id")),
+        "payer_name": values.text(appointment.get("primary_insurer_name")),
         "rendering_npi": npis.get(str(appointment.get("doctor"))),
         "place_of_service": None,  # DrChrono's appointments do not carry it
-        "service_date": _date(appointment.get("scheduled_time"), "SERVICE_DATE"),
-        "billed_date": _date(appointment.get("first_billed_date"), "BILLED_DATE"),
+        "service_date": values.day(appointment.get("scheduled_time"), "SERVICE_DATE"),
+        "billed_date": values.day(appointment.get("first_billed_date"), "BILLED_DATE"),
         "authorization_number": None,
-        "billing_status": _text(appointment.get("ins1_status")),
+        "billing_status": values.text(appointment.get("ins1_status")),
         "charge": sum((line["charge"] for line in lines), Decimal("0.00")),
     }
 
@@ -520,29 +514,28 @@ def _note(claim: Mapping[str, Any], note_id: str, note_type: str, written_on: da
 
 def _note_day(record: Mapping[str, Any]) -> date | None:
     try:
-        return _date(record.get("created_at"), "NOTE_DATE")
-    except _Unreadable:
+        return values.day(record.get("created_at"), "NOTE_DATE")
+    except Unreadable:
         return None
 
 
 def _line(claim_id: str, number: int, record: Mapping[str, Any], appointment: Mapping[str, Any]) -> dict[str, Any]:
-    quantity = _decimal(record.get("quantity"), "LINE_QUANTITY")
-    charge = _decimal(record.get("billed"), "LINE_CHARGE")
+    quantity = values.decimal(record.get("quantity"), "LINE_QUANTITY")
+    charge = values.decimal(record.get("billed"), "LINE_CHARGE")
     if charge is None:
-        price = _decimal(record.get("price"), "LINE_CHARGE")
+        price = values.decimal(record.get("price"), "LINE_CHARGE")
         if price is None or quantity is None:
-            raise _Unreadable("LINE_CHARGE")
+            raise Unreadable("LINE_CHARGE")
         charge = price * quantity
-    if charge != charge.quantize(Decimal("0.01")):
-        raise _Unreadable("LINE_CHARGE")
+    charge = values.money(charge, "LINE_CHARGE")
     return {
         "claim_id": claim_id,
         "line_id": str(record["id"]),
         "line_number": number,
-        "procedure_code": _text(record.get("code")),
+        "procedure_code": values.text(record.get("code")),
         "modifiers": [str(m) for m in record.get("modifiers") or [] if m],
         "units": quantity,
-        "charge": charge.quantize(Decimal("0.01")),
+        "charge": charge,
         "diagnosis_codes": _diagnoses(record.get("diagnosis_pointers") or [], appointment.get("icd10_codes") or []),
     }
 
@@ -557,31 +550,6 @@ def _diagnoses(pointers: Sequence[Any], codes: Sequence[Any]) -> list[str]:
         elif pointer:
             found.append(pointer)
     return found
-
-
-def _text(value: Any) -> str | None:
-    return None if value is None or value == "" else str(value)
-
-
-def _date(value: Any, reason: str) -> date | None:
-    if value is None or value == "":
-        return None
-    try:
-        return date.fromisoformat(str(value)[:10])
-    except ValueError:
-        raise _Unreadable(reason) from None
-
-
-def _decimal(value: Any, reason: str) -> Decimal | None:
-    if value is None or value == "":
-        return None
-    try:
-        number = Decimal(str(value))
-    except InvalidOperation:
-        raise _Unreadable(reason) from None
-    if not number.is_finite() or abs(number) >= Decimal(10) ** 12:
-        raise _Unreadable(reason)
-    return number
 
 
 def _next_query(path: str, url: str) -> str:

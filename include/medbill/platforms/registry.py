@@ -10,6 +10,7 @@ from medbill.platforms.base import Adapter
 #: name -> module with an ADAPTER
 _MODULES = {
     "drchrono": "medbill.platforms.drchrono",
+    "tebra": "medbill.platforms.tebra",
 }
 NAMES = tuple(_MODULES)
 

@@ -19,11 +19,8 @@ from medbill.sandbox.adjudication import CATEGORIES, Adjustment, Decision, PaidL
 from medbill.sandbox.draw import Draw
 from medbill.sandbox.practice import (
     CHARGES,
+    LAKESIDE,
     PAYERS,
-    PRACTICE_ID,
-    PRACTICE_NAME,
-    PRACTICE_NPI,
-    PRACTICE_TAX_ID,
     REMITTANCE_DAYS,
     Line,
     Patient,
@@ -51,7 +48,7 @@ class Transaction:
     trace: str
     decisions: tuple[Decision, ...]
     recoveries: tuple[Recovery, ...] = ()
-    payee: tuple[str, str, str] = (PRACTICE_NAME, PRACTICE_NPI, PRACTICE_TAX_ID)
+    payee: tuple[str, str, str] = (LAKESIDE.name, LAKESIDE.npi, LAKESIDE.tax_id)
     error: int = 0
 
     @property
@@ -124,8 +121,8 @@ def build(data: PracticeData, days: int = REMITTANCE_DAYS) -> tuple[list[InboxFi
                 recoveries.setdefault((r.day, r.payer), []).append(r)
     truth = Truth(
         seed=data.seed,
-        practice=PRACTICE_ID,
-        npi=PRACTICE_NPI,
+        practice=data.identity.id,
+        npi=data.identity.npi,
         first_service_day=data.start.isoformat(),
         first_day=first.isoformat(),
         last_day=last.isoformat(),
@@ -135,8 +132,8 @@ def build(data: PracticeData, days: int = REMITTANCE_DAYS) -> tuple[list[InboxFi
     files: list[InboxFile] = []
     for offset in range(days):
         day = first + timedelta(days=offset)
-        files += _regular(data.seed, day, decisions, recoveries, truth)
-        files += _planted(data.seed, day, planted.get(day, []), truth)
+        files += _regular(data, day, decisions, recoveries, truth)
+        files += _planted(data, day, planted.get(day, []), truth)
     _summarise(truth)
     return files, truth
 
@@ -147,7 +144,7 @@ def write(data: PracticeData, inbox: Path, days: int = REMITTANCE_DAYS, extra: S
     Each has its day as the time of its last change: it lay there since, nobody still writes it. extra: files that the
     truth does not speak of.
     """
-    folder = inbox / PRACTICE_ID
+    folder = inbox / data.identity.id
     folder.mkdir(parents=True, exist_ok=True)
     files, truth = build(data, days)
     for file in [*files, *extra]:
@@ -170,8 +167,12 @@ def write_once(path: Path, data: bytes, mode: int = 0o644) -> None:
 # --- the files of a day ---------------------------------------------------------------------------------------------
 
 
+def _payee(data: PracticeData) -> tuple[str, str, str]:
+    return data.identity.name, data.identity.npi, data.identity.tax_id
+
+
 def _regular(
-    seed: int,
+    data: PracticeData,
     day: date,
     decisions: dict[tuple[date, str], list[Decision]],
     recoveries: dict[tuple[date, str], list[Recovery]],
@@ -182,7 +183,9 @@ def _regular(
         decided = decisions.get((day, payer), [])
         if decided:
             taken = _affordable(decided, recoveries.get((day, payer), []))
-            transactions[payer] = Transaction(payer, day, _trace(seed, payer, day, 0), tuple(decided), taken)
+            transactions[payer] = Transaction(
+                payer, day, _trace(data.seed, payer, day, 0), tuple(decided), taken, payee=_payee(data)
+            )
     groups = [[t] for t in transactions.values()]
     if "LHP01" in transactions and "UNW03" in transactions:
         joined = [transactions.pop("LHP01"), transactions.pop("UNW03")]
@@ -191,8 +194,8 @@ def _regular(
     for group in groups:
         sender = group[0].payer if len(group) == 1 else _CLEARINGHOUSE
         name = f"{sender}_{day:%Y%m%d}.835"
-        data = interchange(sender, day, _PAYER_NUMBER.get(sender, 9), group)
-        files.append(InboxFile(name, day, "regular", data))
+        content = interchange(sender, day, _PAYER_NUMBER.get(sender, 9), group)
+        files.append(InboxFile(name, day, "regular", content))
         _note(truth, files[-1], group)
     return files
 
@@ -208,8 +211,9 @@ def _affordable(decided: Sequence[Decision], wanted: Sequence[Recovery]) -> tupl
     return tuple(taken)
 
 
-def _planted(seed: int, day: date, reserved: list[Decision], truth: Truth) -> list[InboxFile]:
+def _planted(practice: PracticeData, day: date, reserved: list[Decision], truth: Truth) -> list[InboxFile]:
     """The flawed input of a day, if its turn has come and the visits kept back for it are in the window."""
+    seed, own_payee = practice.seed, _payee(practice)
     kind = planted_kind(day)
     if kind is None:
         return []
@@ -228,7 +232,7 @@ def _planted(seed: int, day: date, reserved: list[Decision], truth: Truth) -> li
         return []
     elif kind == "two_payers":
         transactions = [
-            Transaction(d.payer, day, _trace(seed, d.payer, day, 5), (d,))
+            Transaction(d.payer, day, _trace(seed, d.payer, day, 5), (d,), payee=own_payee)
             for d in sorted(reserved, key=lambda d: _PAYER_NUMBER[d.payer])
         ]
     else:
@@ -237,7 +241,7 @@ def _planted(seed: int, day: date, reserved: list[Decision], truth: Truth) -> li
         error = 1000 if kind == "unbalanced_transaction" else 0
         payer = reserved[0].payer
         transactions = [
-            Transaction(payer, day, _trace(seed, payer, day, 5), (*own, *strangers), error=error),
+            Transaction(payer, day, _trace(seed, payer, day, 5), (*own, *strangers), payee=own_payee, error=error),
         ]
     sender = transactions[0].payer if len(transactions) == 1 else _CLEARINGHOUSE
     data = interchange(sender, day, 50 + _PAYER_NUMBER.get(sender, 9), transactions)

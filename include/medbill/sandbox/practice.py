@@ -20,6 +20,20 @@ PRACTICE_NAME = "Lakeside Family Medicine"
 PRACTICE_NPI = "1992000004"
 PRACTICE_TAX_ID = "990001234"
 
+
+@dataclass(frozen=True)
+class Identity:
+    """Who a practice is: its id in practices.yml, the payee on its remittances, and the platform it bills on."""
+
+    id: str
+    name: str
+    npi: str
+    tax_id: str
+    platform: str
+
+
+LAKESIDE = Identity(PRACTICE_ID, PRACTICE_NAME, PRACTICE_NPI, PRACTICE_TAX_ID, "drchrono")
+
 #: Service days before `today` that remittances of the last REMITTANCE_DAYS may speak of (first payment and follow-up).
 DEFAULT_DAYS = 52
 DEFAULT_CLAIMS = 330
@@ -134,13 +148,14 @@ class PracticeData:
     providers: tuple[Provider, ...]
     patients: tuple[Patient, ...]
     visits: tuple[Visit, ...]
+    identity: Identity = LAKESIDE
 
     def claim_tables(self) -> dict[str, pa.Table]:
         """What a right extraction of all service dates gives, without billing_status (it depends on remittances)."""
         claims = [
             {
                 "claim_id": str(v.id),
-                "platform": "drchrono",
+                "platform": self.identity.platform,
                 "patient_id": str(v.patient.id),
                 "patient_last_name": v.patient.last_name,
                 "patient_first_name": v.patient.first_name,
@@ -190,6 +205,10 @@ def npi(first_nine: str) -> str:
         value = int(digit) * (2 if position % 2 == 0 else 1)
         total += value - 9 if value > 9 else value
     return first_nine + str(-total % 10)
+
+
+#: A second practice, on another platform.
+RIVERTON = Identity("riverton", "Riverton Family Medicine", npi("199200001"), "990001235", "tebra")
 
 
 def business_index(day: date) -> int:
@@ -356,6 +375,7 @@ def generate(
     claims: int = DEFAULT_CLAIMS,
     *,
     today: date | None = None,
+    identity: Identity = LAKESIDE,
 ) -> PracticeData:
     """The practice with about `claims` claims over `days` service days from `start`, or up to the day before `today`.
 
@@ -379,7 +399,7 @@ def generate(
         day = start + timedelta(days=offset)
         if day.weekday() < 5:
             visits += _day(seed, day, today, claims, days, providers, patients, by_payer)
-    return PracticeData(seed, start, today, providers, patients, tuple(visits))
+    return PracticeData(seed, start, today, providers, patients, tuple(visits), identity)
 
 
 def _patient(seed: int, i: int) -> Patient:

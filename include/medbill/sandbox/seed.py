@@ -8,11 +8,11 @@ from datetime import date, timedelta
 from pathlib import Path
 
 from medbill.errors import BadInput
-from medbill.sandbox import era, wire
+from medbill.sandbox import era, tebra, tebra_wire, wire
 from medbill.sandbox.canaries import plant
 from medbill.sandbox.drchrono import CREDENTIALS_FILE, PRACTICE_FILE, SCOPES
 from medbill.sandbox.era import Truth, write_once
-from medbill.sandbox.practice import DEFAULT_CLAIMS, DEFAULT_DAYS, generate
+from medbill.sandbox.practice import DEFAULT_CLAIMS, DEFAULT_DAYS, RIVERTON, generate
 
 TRUTH_FILE = "truth.json"
 CANARIES_FILE = "canaries.jsonl"
@@ -71,3 +71,29 @@ def seed_practice(
 def _secret(seed: int, name: str) -> str:
     """Opens nothing but a loopback server full of invented data, so it may follow from the seed."""
     return hashlib.sha256(f"medbill sandbox {seed} {name}".encode()).hexdigest()[:40]
+
+
+def seed_tebra(
+    inbox: Path, state: Path, today: date, *, seed: int = 8, claims: int = 60, remittances: bool = False
+) -> None:
+    """Write what the Tebra stand-in serves, a second practice, to a folder of its own in the state folder.
+
+    remittances: its 835 files as well, to inbox/<practice>/. The same arguments write the same bytes.
+    """
+    folder = state / tebra.FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    data = generate(seed, today - timedelta(days=DEFAULT_DAYS), DEFAULT_DAYS, claims, identity=RIVERTON)
+    credentials = {
+        "customer_key": _secret(seed, "customer key"),
+        "user": "medbill@sandbox.invalid",
+        "password": _secret(seed, "password"),
+        "practice_id": tebra_wire.PRACTICE_ID,
+        "practice_name": RIVERTON.name,
+        "fhir_client_id": "medbill-sandbox",
+        "fhir_client_secret": _secret(seed, "fhir"),
+        "fhir_scope": "system/*.read",
+    }
+    write_once(folder / tebra.CREDENTIALS_FILE, json.dumps(credentials, indent=1, sort_keys=True).encode(), 0o600)
+    write_once(folder / tebra.RECORDS_FILE, json.dumps(tebra_wire.records(data)).encode())
+    if remittances:
+        era.write(data, inbox)
