@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 #: Bytes one packed member may have.
 MOST = 512 * 1024 * 1024
-_STEP = 1 << 20
+_FIRST, _STEP = 1 << 9, 1 << 20
 _GZIP = b"\x1f\x8b\x08"
 _ZIP = b"PK\x03\x04"
 _ZSTD = b"\x28\xb5\x2f\xfd"
@@ -85,11 +85,11 @@ def _inflated(data: bytes, at: int, wbits: int) -> bytes:
     """Everything up to the end of the stream, or to where it is damaged."""
     engine = zlib.decompressobj(wbits)
     out: list[bytes] = []
-    size = 0
+    size, step = 0, _FIRST
     view = memoryview(data)
     while at < len(data) and not engine.eof:
-        piece: bytes | memoryview = view[at : at + _STEP]
-        at += _STEP
+        piece: bytes | memoryview = view[at : at + step]
+        at, step = at + step, _STEP
         while len(piece) and not engine.eof:
             try:
                 out.append(engine.decompress(piece, _STEP))

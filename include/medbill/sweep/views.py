@@ -29,8 +29,47 @@ GROWTH, ALLOWANCE = 12, 1 << 30
 BARRIER = b"\n\xff\xff\n"
 _MARGIN = 320  # bytes around an escape: the longest value an escape may stand in
 
-_IS_KEPT = np.zeros(256, dtype=bool)
-_IS_KEPT[list(KEPT)] = True
+
+def _set(members: bytes) -> npt.NDArray[np.bool_]:
+    table = np.zeros(256, dtype=bool)
+    table[list(members)] = True
+    return table
+
+
+_IS_KEPT = _set(KEPT)
+_BASE64_LEAST, _IS_BASE64 = 8, _set(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_")
+_HEX_LEAST, _IS_HEX = 12, _set(b"0123456789abcdef")
+_WIDE_LEAST = 6
+_READABLE_LEAST, _IS_READABLE = 14, _set(bytes([9, 10, 13, *range(32, 127)]))
+
+
+def _runs(data: bytes, members: npt.NDArray[np.bool_], least: int) -> list[tuple[int, bytes]]:
+    """Every stretch of at least so many bytes that are all members, and where it begins."""
+    inside = members[np.frombuffer(data, dtype=np.uint8)].view(np.int8)
+    return [(a, data[a:b]) for a, b in _stretches(inside, least)]
+
+
+def _wide(data: bytes) -> list[tuple[int, bytes]]:
+    """Every stretch in which each other byte is zero and the rest can be read: Latin letters in UTF-16, without the zeros.
+
+    What is big-endian is little-endian from its second byte on, but for its last letter.
+    """
+    found = []
+    for first in (0, 1):
+        octets = np.frombuffer(data, dtype=np.uint8)[first:]
+        half = len(octets) // 2 * 2
+        inside = (_IS_READABLE[octets[0:half:2]] & (octets[1:half:2] == 0)).view(np.int8)
+        for start, end in _stretches(inside, _WIDE_LEAST):
+            found.append((first + 2 * start, data[first + 2 * start : first + 2 * end + 1 : 2]))
+    return found
+
+
+def _stretches(inside: npt.NDArray[np.int8], least: int) -> list[tuple[int, int]]:
+    """(begin, end) of every run of at least so many ones."""
+    edges = np.flatnonzero(np.diff(inside, prepend=np.int8(0), append=np.int8(0)))
+    starts, ends = edges[::2], edges[1::2]
+    long = ends - starts >= least
+    return list(zip(starts[long].tolist(), ends[long].tolist(), strict=True))
 
 
 class View:
@@ -86,13 +125,9 @@ _ESCAPE = re.compile(rb"\\(?:u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|x[0-9a-fA-F]{2}|[0-
 _PERCENT = re.compile(rb"%[0-9A-Fa-f]{2}")
 _ENTITY = re.compile(rb"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,15});")
 _QUOTED = re.compile(rb"=[0-9A-F]{2}|=\r?\n")
-_TAG = re.compile(rb"<[A-Za-z/!?][^<>]{0,300}>")
+_TAG = re.compile(rb"<[A-Za-z/!?][\t\n\r\x20-\x3b=\x3f-\x7e]{0,300}>")
 #: Characters that are not seen: no-break space, soft hyphen, zero-width and directional marks, byte order mark.
 _UNSEEN = re.compile(rb"\xc2[\xa0\xad]|\xe2\x80[\x80-\x8f\x90-\x95\xa8-\xaf]|\xe2\x81[\xa0-\xaf]|\xef\xbb\xbf")
-_BASE64 = re.compile(rb"[A-Za-z0-9+/_-]{8,}")
-_HEX = re.compile(rb"[0-9a-f]{12,}")
-_WIDE = re.compile(rb"(?:[\x09-\x7e]\x00){6,}|(?:\x00[\x09-\x7e]){6,}")
-_READABLE = re.compile(rb"[\x09\x0a\x0d\x20-\x7e]{14,}")
 _SIGNS = {b"n": b"\n", b"r": b"\r", b"t": b"\t", b"b": b"\b", b"f": b"\f"}
 _TO_BASE64 = bytes.maketrans(b"-_", b"+/")
 
@@ -101,11 +136,11 @@ def _children(view: View) -> Iterator[View]:
     data = view.data
     for name, at, content in containers.members(data, strict=not view.how):
         yield view.child(content, name, lambda _, at=at: at)  # type: ignore[misc]
-    if b"\0" in data and (found := [(m.start(), m[0].replace(b"\0", b"")) for m in _WIDE.finditer(data)]):
+    if b"\0" in data and (found := _wide(data)):
         yield _joined(view, found, "utf-16")
     text = view
     if view.guess:  # noise but for what can be read in it
-        runs = [(m.start(), m[0]) for m in _READABLE.finditer(data)]
+        runs = _runs(data, _IS_READABLE, _READABLE_LEAST)
         if not runs:
             return
         text = _joined(view, runs, None)
@@ -190,22 +225,14 @@ def _entities(part: bytes) -> bytes:
 def _base64(view: View) -> Iterator[View]:
     """Every run of base64 or base64url, also broken over lines, from each of its four possible beginnings."""
     flat = view.data.translate(None, b"\r\n")
-    runs = _BASE64.findall(flat)
+    runs = _runs(flat, _IS_BASE64, _BASE64_LEAST)
     if not runs:
         return
-    joined = b"AAAA".join(runs).translate(_TO_BASE64) + b"AAAA"
+    joined = b"AAAA".join(run for _, run in runs).translate(_TO_BASE64) + b"AAAA"
 
     def locate(at: int, first: int) -> int:
-        """Where it stood: made only for a hit."""
-        wanted, position = first + at * 4 // 3, 0
-        for match in _BASE64.finditer(flat):
-            size = match.end() - match.start()
-            if wanted < position + size + 4:
-                inside = match.start() + max(0, min(size - 1, wanted - position))
-                break
-            position += size + 4
         kept = np.flatnonzero(~np.isin(np.frombuffer(view.data, dtype=np.uint8), (10, 13)))
-        return int(kept[inside])
+        return int(kept[_place(runs, 4, first + at * 4 // 3)])
 
     for first in range(4):
         size = (len(joined) - first) // 4 * 4
@@ -215,21 +242,25 @@ def _base64(view: View) -> Iterator[View]:
 
 def _hex(view: View) -> Iterator[View]:
     """Every run of hexadecimal figures, also with separators, from both of its possible beginnings."""
-    runs = [(m.start(), m[0]) for m in _HEX.finditer(view.squeezed)]
+    runs = _runs(view.squeezed, _IS_HEX, _HEX_LEAST)
     if not runs:
         return
-    starts, position = [], 0
-    for _, run in runs:
-        starts.append(position)
-        position += len(run) + 2
     joined = b"00".join(run for _, run in runs)
 
     def locate(at: int, first: int) -> int:
-        wanted = first + at * 2
-        n = max(0, bisect_right(starts, wanted) - 1)
-        return int(view.kept[min(runs[n][0] + wanted - starts[n], len(view.kept) - 1)])
+        return int(view.kept[_place(runs, 2, first + at * 2)])
 
     for first in range(2):
         size = (len(joined) - first) // 2 * 2
         decoded = binascii.unhexlify(joined[first : first + size])
         yield view.child(decoded, "hex", lambda at, first=first: locate(at, first), guess=True)  # type: ignore[misc]
+
+
+def _place(runs: list[tuple[int, bytes]], between: int, wanted: int) -> int:
+    """Where byte `wanted` of runs joined with so many bytes between them stands in what they are runs of."""
+    position = 0
+    for start, run in runs:
+        if wanted < position + len(run) + between:
+            return start + max(0, min(len(run) - 1, wanted - position))
+        position += len(run) + between
+    return runs[-1][0]
