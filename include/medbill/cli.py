@@ -23,6 +23,7 @@ _ROOMS = {
     "report": ("medbill.reports.cli", "Make reports."),
     "phi-sweep": ("medbill.sweep.cli", "Search every place for identifiers that may be nowhere."),
     "audit": ("medbill.audit.cli", "Verify and search the ledger."),
+    "platforms": ("medbill.platforms.cli", "What the adapters can do, how certain it is; whether accounts answer."),
     "sandbox": ("medbill.sandbox.cli", "The seeded practice and its stand-in servers."),
     "stack": ("medbill.stack.cli", "Start, run and stop the embedded stack."),
 }

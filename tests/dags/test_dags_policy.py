@@ -28,6 +28,7 @@ EXPECTED = {
     "apply_proposals",
     "deidentify",
     "extract_drchrono",
+    "extract_tebra",
     "post_payments",
     "receive_remittances",
     "report_denials",

@@ -39,7 +39,7 @@ KEY = "3f0c1d52-7a41-5b8e-9d55-0c6f2f1f7a10"
 @pytest.fixture(scope="module")
 def seeded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("sandbox")
-    seed_tebra(folder / "inbox", folder, TODAY)
+    seed_tebra(folder / "inbox", folder, TODAY, claims=60, days=52)
     return folder
 
 

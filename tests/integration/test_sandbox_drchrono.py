@@ -10,7 +10,8 @@ import httpx
 import pytest
 
 from medbill.errors import BadInput, MedbillError
-from medbill.sandbox.drchrono import Limits, Sandbox, Server, serve
+from medbill.sandbox import cli
+from medbill.sandbox.drchrono import Limits, Sandbox, Server
 from medbill.sandbox.seed import seed_practice
 
 TODAY = date(2026, 6, 25)
@@ -240,9 +241,9 @@ def test_practice_file_is_read_again_when_replaced(start, state):
 
 def test_a_folder_without_a_practice_says_so(tmp_path):
     with pytest.raises(BadInput, match="seed"):
-        serve(tmp_path, 0)
+        cli.serve(tmp_path, 0)
 
 
 def test_a_taken_port_says_so(start, state):
     with pytest.raises(MedbillError, match="port"):
-        serve(state, start().server_address[1])
+        cli.serve(state, start().server_address[1])

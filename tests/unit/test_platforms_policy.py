@@ -15,6 +15,7 @@ from medbill.platforms.budget import Limit, MemoryCalls, RateBudget, always
 from medbill.platforms.drchrono import DrChrono
 from medbill.platforms.extraction import ExtractionPolicy
 from medbill.platforms.oauth import Credentials, FileTokenStore, Tokens
+from medbill.platforms.values import Unreadable
 
 POLICIES = Path(__file__).resolve().parents[2] / "include" / "policies"
 CREDENTIALS = Credentials("id", "s3cret-value", "r3fresh-value")
@@ -183,7 +184,7 @@ def test_line_charge_is_exact_or_refused():
     assert line(price=Decimal("4.5"), quantity=Decimal("3.0"))["charge"] == Decimal("13.50")
     assert line(billed=Decimal("-3"))["charge"] == Decimal("-3.00")
     for bad in ("abc", Decimal("1.005"), "NaN", "1e40", None):
-        with pytest.raises(drchrono._Unreadable):
+        with pytest.raises(Unreadable):
             line(billed=bad)
 
 

@@ -70,7 +70,7 @@ def test_a_taken_port_is_replaced_and_the_choice_remembered(home: Home) -> None:
         chosen = Ports.choose(home)
         assert chosen.api != port
         assert ports.answers(port)
-    assert len({chosen.api, chosen.sandbox, chosen.task_logs, chosen.trigger_logs}) == 4
+    assert len({chosen.api, chosen.sandbox, chosen.tebra, chosen.task_logs, chosen.trigger_logs}) == 5
     assert Ports.remembered(home) == chosen
     assert home.read("stack.json")["seeded"] == "2026-01-01"
     assert Ports.choose(home) == chosen
@@ -133,7 +133,8 @@ def test_lineage_goes_to_a_file_through_the_allow_list(home: Home) -> None:
 def test_the_sandbox_account_becomes_the_connection_unless_the_caller_brings_one(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("AIRFLOW_CONN_DRCHRONO_LAKESIDE", raising=False)
+    for name in ("AIRFLOW_CONN_DRCHRONO_LAKESIDE", "AIRFLOW_CONN_TEBRA_RIVERTON"):
+        monkeypatch.delenv(name, raising=False)
     assert "AIRFLOW_CONN_DRCHRONO_LAKESIDE" not in airflow_env(_settings(home), Ports())
     home.sandbox.mkdir()
     account = {"client_id": "c", "client_secret": "s", "refresh_token": "r"}
@@ -141,6 +142,13 @@ def test_the_sandbox_account_becomes_the_connection_unless_the_caller_brings_one
     connection = json.loads(airflow_env(_settings(home), Ports(sandbox=18090))["AIRFLOW_CONN_DRCHRONO_LAKESIDE"])
     assert (connection["host"], connection["login"], connection["password"]) == ("http://127.0.0.1:18090", "c", "s")
     assert connection["extra"] == {"refresh_token": "r"}
+    (home.sandbox / "tebra").mkdir()
+    own = ("user", "password", "customer_key", "practice_name", "practice_id", "fhir_client_id", "fhir_client_secret")
+    account = {name: name for name in (*own, "fhir_scope")}
+    (home.sandbox / "tebra" / "credentials.json").write_text(json.dumps(account))
+    connection = json.loads(airflow_env(_settings(home), Ports(tebra=18091))["AIRFLOW_CONN_TEBRA_RIVERTON"])
+    assert (connection["host"], connection["login"]) == ("http://127.0.0.1:18091", "user")
+    assert connection["extra"]["fhir_host"] == connection["host"]
     monkeypatch.setenv("AIRFLOW_CONN_DRCHRONO_LAKESIDE", "http://real")
     assert airflow_env(_settings(home), Ports())["AIRFLOW_CONN_DRCHRONO_LAKESIDE"] == "http://real"
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 #: In the order of the flow.
 DAGS = (
     "extract_drchrono",
+    "extract_tebra",
     "receive_remittances",
     "deidentify",
     "post_payments",
@@ -71,9 +72,11 @@ def run(
             say(f"{task.dag_id}.{task.task_id}{of_map}: {task.state}")
 
     # claims before remittances, so that every payment finds its claim at once
-    for dag in ("extract_drchrono", "receive_remittances"):
-        say(f"{dag}: triggered")
-        _succeeded(airflow.wait(dag, airflow.trigger(dag), timeout, tell))
+    for together in (("extract_drchrono", "extract_tebra"), ("receive_remittances",)):
+        started = [(dag, airflow.trigger(dag)) for dag in together]
+        say(f"{' and '.join(together)}: triggered")
+        for dag, run_id in started:
+            _succeeded(airflow.wait(dag, run_id, timeout, tell))
         for ended in airflow.wait_until_idle(DAGS, began, timeout, tell):
             _succeeded(ended)
     for line in summary(settings):

@@ -27,11 +27,16 @@ def seed(
     seed: Annotated[int, typer.Option(help="Another number gives another practice.")] = 7,
     today: Annotated[str, typer.Option(help="First day without data, YYYY-MM-DD; default: today in UTC.")] = "",
     claims: Annotated[int, typer.Option(min=0, help="About how many claims the practice has.")] = DEFAULT_CLAIMS,
+    only: Annotated[list[str] | None, typer.Option(help="Only the practice on this platform, e.g. tebra.")] = None,
 ) -> None:
-    """Write the practice and 30 days of remittances; the same arguments write the same bytes."""
-    from medbill.sandbox.seed import seed_practice
+    """Write the practices and 30 days of remittances; the same arguments write the same bytes."""
+    from medbill.sandbox.seed import seed_practice, seed_tebra
 
     day = _day(today) if today else datetime.now(UTC).date()
+    if not only or "tebra" in only:
+        seed_tebra(inbox, state, day)
+    if only and "drchrono" not in only:
+        return
     truth = seed_practice(inbox, state, day, seed=seed, claims=claims)
     typer.echo(
         f"practice {truth.practice}: {truth.practice_claims} claims; {truth.totals['files']} files from "
@@ -46,9 +51,15 @@ def serve(
     port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 8835,
     per_second: Annotated[int, typer.Option(min=1, help="Burst limit; the vendor's is 10.")] = 200,
     per_hour: Annotated[int, typer.Option(min=1, help="Hourly limit; the vendor's is 500.")] = 100_000,
+    tebra_port: Annotated[int, typer.Option(help="Port of the Tebra stand-in; 0: none.")] = 0,
 ) -> None:
-    """Serve the practice in DrChrono's wire format on 127.0.0.1 until interrupted."""
-    from medbill.sandbox.drchrono import Limits
-    from medbill.sandbox.drchrono import serve as run
+    """Serve the practices on 127.0.0.1 until interrupted: lakeside as DrChrono, riverton as Tebra."""
+    from medbill.sandbox import drchrono, server, tebra
 
-    run(state, port, Limits(per_second, per_hour))
+    with server.listening():
+        servers: list[server.Server] = [
+            drchrono.Server(drchrono.Sandbox(state, drchrono.Limits(per_second, per_hour)), port)
+        ]
+        if tebra_port:
+            servers.append(tebra.Server(tebra.Sandbox(state), tebra_port))
+    server.run(servers)

@@ -24,7 +24,7 @@ from urllib.parse import parse_qs, urlencode
 from medbill.errors import BadInput
 from medbill.sandbox import wire
 from medbill.sandbox.faults import Fault, disturb
-from medbill.sandbox.server import Handler, Refused, StandIn, port_taken, run
+from medbill.sandbox.server import Handler, Refused, StandIn
 from medbill.sandbox.server import Server as HttpServer
 
 PRACTICE_FILE = "practice.json"
@@ -520,16 +520,3 @@ class Server(HttpServer):
 
     def __init__(self, sandbox: Sandbox, port: int = 0) -> None:
         super().__init__(sandbox, port, _Handler)
-
-
-def serve(folder: Path, port: int, limits: Limits | None = None) -> None:
-    """Serve the practice of a state folder until interrupted.
-
-    Raises BadInput where the folder was not seeded, MedbillError where the port is taken.
-    """
-    sandbox = Sandbox(folder, limits)
-    try:
-        server = Server(sandbox, port)
-    except OSError:
-        raise port_taken() from None
-    run(server)

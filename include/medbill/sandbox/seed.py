@@ -74,7 +74,7 @@ def _secret(seed: int, name: str) -> str:
 
 
 def seed_tebra(
-    inbox: Path, state: Path, today: date, *, seed: int = 8, claims: int = 60, remittances: bool = False
+    inbox: Path, state: Path, today: date, *, seed: int = 8, claims: int = 24, days: int = 15, remittances: bool = False
 ) -> None:
     """Write what the Tebra stand-in serves, a second practice, to a folder of its own in the state folder.
 
@@ -82,7 +82,7 @@ def seed_tebra(
     """
     folder = state / tebra.FOLDER
     folder.mkdir(parents=True, exist_ok=True)
-    data = generate(seed, today - timedelta(days=DEFAULT_DAYS), DEFAULT_DAYS, claims, identity=RIVERTON)
+    data = generate(seed, today - timedelta(days=days), days, claims, identity=RIVERTON)
     credentials = {
         "customer_key": _secret(seed, "customer key"),
         "user": "medbill@sandbox.invalid",

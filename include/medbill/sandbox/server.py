@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -208,15 +210,23 @@ class Server(ThreadingHTTPServer):
         self.sandbox.close()
 
 
-def run(server: Server) -> None:
+def run(servers: Sequence[Server]) -> None:
     """Serve until interrupted."""
+    for server in servers[1:]:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
-        server.serve_forever()
+        servers[0].serve_forever()
     except KeyboardInterrupt:
         pass
     finally:
-        server.server_close()
+        for server in servers:
+            server.server_close()
 
 
-def port_taken() -> MedbillError:
-    return MedbillError("the port is taken; choose another with --port", code="SANDBOX_PORT_TAKEN")
+@contextmanager
+def listening() -> Iterator[None]:
+    """Around the start of servers: a port that is taken is a MedbillError."""
+    try:
+        yield
+    except OSError:
+        raise MedbillError("the port is taken; choose another with --port", code="SANDBOX_PORT_TAKEN") from None

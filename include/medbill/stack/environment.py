@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from medbill.settings import Settings
 from medbill.stack.files import Home, Secrets, users
@@ -21,7 +23,6 @@ RUN_ID = (
     r"^(manual|scheduled|backfill|asset_triggered|asset_materialization|operator_triggered)"
     r"__\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,6})?[+]00:00(_[A-Za-z0-9]{8})?$"
 )
-_SANDBOX_CONNECTION = "AIRFLOW_CONN_DRCHRONO_LAKESIDE"
 
 
 @dataclass(frozen=True)
@@ -118,20 +119,43 @@ def airflow_env(settings: Settings, ports: Ports, checkout: Checkout | None = No
         GX_ANALYTICS_ENABLED="false",
         DO_NOT_TRACK="1",
     )
-    if account := home.read("sandbox/credentials.json"):
-        # the sandbox's made-up account, unless the caller's environment brings a real one
-        connection = {
-            "conn_type": "http",
-            "host": f"http://{HOST}:{ports.sandbox}",
-            "login": account["client_id"],
-            "password": account["client_secret"],
-            "extra": {"refresh_token": account["refresh_token"]},
-        }
-        if account["client_id"] in env.get(_SANDBOX_CONNECTION, account["client_id"]):
-            env[_SANDBOX_CONNECTION] = json.dumps(connection)
+    for name, login, connection in _sandbox_connections(home, ports):
+        # the sandbox's made-up accounts, unless the caller's environment brings a real one
+        if login in env.get(name, login):
+            env[name] = json.dumps(connection)
     env.pop("MEDBILL_ACTOR", None)  # a task acts for nobody
     env.pop("MEDBILL_ADMIN_DATABASE_URL", None)  # and migrates nothing
     return env
+
+
+def _sandbox_connections(home: Home, ports: Ports) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Variable, login and content of the Airflow connection to each stand-in that was seeded."""
+    if account := home.read("sandbox/credentials.json"):
+        yield (
+            "AIRFLOW_CONN_DRCHRONO_LAKESIDE",
+            account["client_id"],
+            {
+                "conn_type": "http",
+                "host": f"http://{HOST}:{ports.sandbox}",
+                "login": account["client_id"],
+                "password": account["client_secret"],
+                "extra": {"refresh_token": account["refresh_token"]},
+            },
+        )
+    if account := home.read("sandbox/tebra/credentials.json"):
+        url = f"http://{HOST}:{ports.tebra}"
+        more = ("customer_key", "practice_name", "practice_id", "fhir_client_id", "fhir_client_secret", "fhir_scope")
+        yield (
+            "AIRFLOW_CONN_TEBRA_RIVERTON",
+            account["user"],
+            {
+                "conn_type": "http",
+                "host": url,
+                "login": account["user"],
+                "password": account["password"],
+                "extra": {"fhir_host": url, **{name: account[name] for name in more}},
+            },
+        )
 
 
 def medbill_env(settings: Settings) -> dict[str, str]:

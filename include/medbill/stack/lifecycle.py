@@ -25,6 +25,8 @@ from medbill.stack.supervisor import RunState
 START_TIMEOUT = 300.0
 #: Seconds the supervisor gets to end everything before it is ended itself.
 STOP_TIMEOUT = 60.0
+#: Platforms whose practice is seeded into a folder of its own in the sandbox's.
+SEEDED_APART = ("tebra",)
 
 
 @dataclass(frozen=True)
@@ -130,13 +132,16 @@ class Stack:
 
     def _seed(self, env: dict[str, str], today: date | None, claims: int | None) -> None:
         known = self.home.read("stack.json")
-        if "seeded" in known:
+        missing = [name for name in SEEDED_APART if not (self.home.sandbox / name).is_dir()]
+        if "seeded" in known and not missing:
             return
-        day = (today or datetime.now(UTC).date()).isoformat()
-        self._say(f"sandbox: making up a practice as of {day}")
+        day = known.get("seeded") or (today or datetime.now(UTC).date()).isoformat()
+        self._say(f"sandbox: making up its practices as of {day}")
         command = [sys.executable, "-m", "medbill.cli", "sandbox", "seed", "--today", day]
         command += ["--inbox", self.settings.inbox, "--state", str(self.home.sandbox)]
         command += ["--claims", str(claims)] if claims is not None else []
+        if "seeded" in known:  # a home from before this platform had a stand-in
+            command += [part for name in missing for part in ("--only", name)]
         self._run("sandbox-seed", command, env)
         self.home.write("stack.json", {**known, "seeded": day})
 

@@ -23,7 +23,13 @@ def services(home: Home, ports: Ports) -> list[Service]:
         return (sys.executable, "-m", "airflow", *arguments)
 
     return [
-        Service("sandbox", medbill("sandbox", "serve", "--state", str(home.sandbox), "--port", str(ports.sandbox))),
+        Service(
+            "sandbox",
+            medbill(
+                *("sandbox", "serve", "--state", str(home.sandbox)),
+                *("--port", str(ports.sandbox), "--tebra-port", str(ports.tebra)),
+            ),
+        ),
         Service("api-server", airflow("api-server", "--host", HOST, "--port", str(ports.api), "--workers", "1")),
         Service("scheduler", airflow("scheduler")),
         Service("dag-processor", airflow("dag-processor")),
