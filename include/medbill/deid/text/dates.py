@@ -163,7 +163,10 @@ _ALL_MONTHS = frozenset(_FULL) | frozenset(_SHORT) | _MISSPELT
 _GLUED_MONTH = re.compile(
     r"\d(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)|(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)\d", re.I
 )
-_MAYBE_NUMERIC = re.compile(r"[\dOlI]\s?[/.-]\s?[\dOlI]{1,2}\s?[/.-]\s?[\dOlI]|(?<!\d)(?:19|20)\d{6}(?!\d)")
+#: Month or year and the mark after it, or eight figures.
+_NUMERIC_LEAD = re.compile(
+    r"[\dOolI](?<![\w./-].)(?:[\dOolI]?\s?[/.-]\s?[\dOolI]{1,2}\s?[/.-]\s?[\dOolI]|[\dOolI]{3}[/.-]|(?<=[12])\d{7}(?!\d))"
+)
 _MAYBE_SHORT = re.compile(r"(?<![\w/.-])\d{1,2}[/-](?:\d\d?(?!\d)|(?:19|20)\d\d)(?![\w/%]|-\d{1,4}[/-]\d{4}|\.\d)")
 _MAYBE_OLD = re.compile(
     r"[91NnCcHh](?:(?<=[91])(?:(?<![\w.$/-].)(?:(?<=9)[\dOo]|(?<=1)[0-2]\d)(?![\d/])|(?<=9)0)"
@@ -239,7 +242,7 @@ def find(note: Note, today: date | None = None) -> list[Span]:
     text = note.text
     found: list[Span] = []
     months = note.words & _ALL_MONTHS
-    if note.tokens and _GLUED_MONTH.search(text):
+    if note.tokens and any(_GLUED_MONTH.search(form) for form in note.mixed):
         months = months | frozenset(_SHORT)
     if months:
         for name, low, high in _windows(note, months):
@@ -265,7 +268,7 @@ def find(note: Note, today: date | None = None) -> list[Span]:
             ):
                 found.append(spot(match, 1, "DATE", 0.6, "month"))
     if note.tokens:
-        for match in near(_NUMERIC, _MAYBE_NUMERIC, text, 6, 34):
+        for match in at(_NUMERIC, _NUMERIC_LEAD, text):
             found.append(spot(match, 0, "DATE", 0.9, "date_numeric"))
         if _MAYBE_SHORT.search(text):
             for match in near(_SHORT_NUMERIC, _MAYBE_SHORT, text, 18, 24):

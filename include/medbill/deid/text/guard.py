@@ -6,7 +6,7 @@ import re
 
 import regex
 
-from medbill.deid.text.scan import finditer
+from medbill.deid.text.scan import finditer, led
 
 _CODE_WORD = (
     r"(?:CPT|HCPCS|ICD(?:-?(?:9|10))?(?:-?CM|-?PCS)?|procedure|proc|px|dx|diagnos[ei]s|codes?|NDC|CARC|RARC|rev(?:enue)?|"
@@ -20,14 +20,14 @@ _LABELLED = regex.compile(
     rf"((?:[A-Z]{{2}}[- ]?)?{_CODE}(?:(?:\s*[,;/&+]\s*|\s+(?:and|or|x)\s+|\s+){_CODE}(?![/\d]))*)(?!\w)",
     regex.I,
 )
-_NDC = regex.compile(
+_NDC = re.compile(
     r"(?<![\w-])(?:\d{4}-\d{4}-\d{2}|\d{5}-\d{3}-\d{2}|\d{5}-\d{4}-\d{1,2})(?![\w-])|\bNDC[\s:#]*\d[\d-]{8,12}\d\b",
     regex.I,
 )
-_ICD = regex.compile(r"(?<![\w#-])[A-TV-Z]\d[0-9AB](?:\.[0-9A-Z]{1,4}|[0-9A-Z]{0,4})(?![\w-])")
-_HCPCS = regex.compile(r"(?<![\w#-])(?:[A-V]\d{4}|\d{4}[FTU])(?:-[0-9A-Z]{2})?(?![\w-])")
-_CARC = regex.compile(r"(?<![\w-])(?:(?:CO|PR|OA|PI|CR)[- ]?[A-D]?\d{1,3}|MA\d{2,3}|N\d{1,3}|M\d{1,3})(?![\w-])")
-_AMOUNT = regex.compile(
+_ICD = re.compile(r"(?<![\w#-])[A-TV-Z]\d[0-9AB](?:\.[0-9A-Z]{1,4}|[0-9A-Z]{0,4})(?![\w-])")
+_HCPCS = re.compile(r"(?<![\w#-])(?:[A-V]\d{4}|\d{4}[FTU])(?:-[0-9A-Z]{2})?(?![\w-])")
+_CARC = re.compile(r"(?<![\w-])(?:(?:CO|PR|OA|PI|CR)[- ]?[A-D]?\d{1,3}|MA\d{2,3}|N\d{1,3}|M\d{1,3})(?![\w-])")
+_AMOUNT = re.compile(
     r"[$€£]\s?\d[\d,]*(?:\.\d+)?|(?<![\w.])\d{1,3}(?:,\d{3})+(?:\.\d+)?(?![\w-])|(?<![\w.-])\d+(?:\.\d+)?\s?(?:%|percent\b|dollars\b|USD\b)",
     regex.I,
 )
@@ -37,7 +37,7 @@ _UNIT = (
     r"wks?|months?|mos?|hours?|hrs?|min(?:ute)?s?|sec(?:ond)?s?|copies|cells|k|million|/hpf|x10|mcl|pg|ng|cal|kcal|"
     r"joules?|gy|mci|french|fr|gauge)"
 )
-_MEASURE = regex.compile(rf"(?<![\w/.-])\d[\d,]*(?:[./-]\d+)?\s?{_UNIT}(?:/\w+)?(?![\w])", regex.I)
+_MEASURE = re.compile(rf"(?<![\w/.-])\d[\d,]*(?:[./-]\d+)?\s?{_UNIT}(?:/\w+)?(?![\w])", regex.I)
 _VITAL = regex.compile(
     r"\b(?:BP|blood pressure|HR|heart rate|pulse|RR|resp(?:irations?)?|T|temp(?:erature)?|SpO2|O2 ?sats?|sats?|wt|weight|ht|height|BMI|EF|"
     r"LVEF|A1c|HbA1c|INR|WBC|RBC|Hgb|Hct|plt|platelets?|glucose|Na|K|Cl|CO2|BUN|Cr|creatinine|eGFR|GFR|troponin|BNP|CRP|"
@@ -55,17 +55,18 @@ _WHOLE = regex.compile(
 
 
 #: First letters of the words that a pattern of _LABELLED and of _VITAL begins with, and the marks of _TRIAL.
-_CODE_WORDS = re.compile(
-    r"\b(?:cpt|hcpc|icd|proc|px|dx|diag|code|ndc|carc|rarc|rev|drg|ms-|pos|place|mod|remark|reason|denial|adj|loinc|snomed|rx|"
-    r"taxo|pmid|pmcid|doi|nct|type|tob|bill|cond|occ|value)",
-    re.I,
-)
-_VITAL_WORDS = re.compile(
-    r"\b(?:bp|blood|hr|heart|pulse|rr|resp|t\b|temp|spo|o2|sat|wt|wei|ht|hei|bmi|ef|lvef|a1c|hba|inr|[wr]bc|hgb|hct|plt|plate|glu|na|"
-    r"k\b|cl|co2|bun|cr|egfr|gfr|trop|bnp|esr|tsh|psa|ldl|hdl|gcs|mmse|vis|v?a\b|va|od|os|pain|str|refl|gr|score|cla|sta|day|pod|par|"
-    r"g\d|apgar)",
-    re.I,
-)
+_CODE_WORDS = led(
+    "cpt", "hcpc", "icd", "proc", "px", "dx", "diag", "code", "ndc", "carc", "rarc", "rev", "drg", "ms-", "pos", "place", "mod",
+    "remark", "reason", "denial", "adj", "loinc", "snomed", "rx", "taxo", "pmid", "pmcid", "doi", "nct", "type", "tob", "bill", "cond",
+    "occ", "value",
+)  # fmt: skip
+_VITAL_WORDS = led(
+    "bp", "blood", "hr", "heart", "pulse", "rr", "resp", r"t\b", "temp", "spo", "o2", "sat", "wt", "wei", "ht", "hei", "bmi", "ef",
+    "lvef", "a1c", "hba", "inr", "wbc", "rbc", "hgb", "hct", "plt", "plate", "glu", "na", r"k\b", "cl", "co2", "bun", "cr", "egfr",
+    "gfr", "trop", "bnp", "esr", "tsh", "psa", "ldl", "hdl", "gcs", "mmse", "vis", r"a\b", "va", "od", "os", "pain", "str", "refl",
+    "gr", "score", "sta", "day", "pod", "par", r"g\d", "apgar",
+)  # fmt: skip
+#: Each takes time in proportion to the text: no limit is needed.
 _NEAR = (_NDC, _ICD, _HCPCS, _CARC, _AMOUNT, _MEASURE)
 #: How far from a value a code or amount that overlaps it may begin or end, and how far before it the name of its family.
 _REACH, _FAR = 14, 80
@@ -74,8 +75,8 @@ _REACH, _FAR = 14, 80
 def covers(text: str, start: int, end: int) -> bool:
     """Whether any of text[start:end] is a code, an amount, a dose or a vital sign."""
     low, high = _widened(text, max(0, start - _REACH), min(len(text), end + _REACH))
-    for pattern in _NEAR:
-        for match in finditer(pattern, text, low, high):
+    for quick in _NEAR:
+        for match in quick.finditer(text, low, high):
             if match.start() < end and start < match.end():
                 return True
     low, high = _widened(text, max(0, start - _FAR), min(len(text), end + 30))

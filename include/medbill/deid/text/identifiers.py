@@ -92,10 +92,8 @@ _JOIN = (
     r"(?:[\s:=#.(),\[\]\"'-]|\b(?:id|number|no|num|is|was|are|of|as|ending|in|with|listed|noted|recorded|given|documented|on|file)\b)"
     r"{0,10}"
 )
-#: What is surely no part of a label, skipped first so that the costly pattern need not try every way to do so.
-_SKIPPED = regex.compile(
-    r"(?r)(?:[\s:=(),\[\]\"'-]|\b(?:is|was|are|of|as|ending|in|with|listed|noted|recorded|given|documented|on|file)\b)*"
-)
+#: Marks that are no part of a label, skipped first so that the costly pattern need not try every way to do so.
+_MARKS = " :=(),[]\"'-\t\n"
 _VALUE = r"(\#?\s?[A-Z0-9](?:[A-Z0-9]|[-/._](?=[A-Z0-9])|(?<=\d) (?=\d{2,}(?:[ .,;)\n]|$))){1,34})"
 # Read from right to left, from a value back to its label: one attempt for each value instead of one for each letter.
 _STRONG = regex.compile(
@@ -224,8 +222,9 @@ _LETTERS = re.compile(r"[A-Za-z]+")
 
 def _strong(text: str, low: int, end: int) -> regex.Match[str] | None:
     """A label that speaks for itself and leads up to text[end]."""
-    skipped = _SKIPPED.match(text, low, end, timeout=TIME_LIMIT)
-    return _STRONG.match(text, low, skipped.start() if skipped else end, timeout=TIME_LIMIT)
+    while end > low and text[end - 1] in _MARKS:
+        end -= 1
+    return _STRONG.match(text, low, end, timeout=TIME_LIMIT)
 
 
 def _label_near(text: str, low: int, begin: int) -> int:
@@ -393,17 +392,14 @@ _NO_VALUES = frozenset(
 _MAYBE_OCR = re.compile(r"[OolI]{5}")
 _OCR_VALUE = regex.compile(r"(?<![\w])[OolI]{5,}(?![\w])")
 # These begin with a set of characters, then look back at which it was: the search skips from one to the next.
-_MAYBE_SSN = re.compile(
-    r"[\dXx*SsLl](?:(?<=\d)\d\d[-. ]\s?\d\d[-. ]\s?\d{4}|(?<=[Xx*])[Xx*]{2}-?[Xx*]"
-    r"|(?<=\b[SsLl])(?i:(?<=s)(?:sn?|oc(?:ial)?)|(?<=l)ast\s+(?:4|four))\b)"
+_SSN_LEAD = re.compile(
+    r"[\dXx*SsLl](?<!\w.)(?:(?<=\d)\d\d[-. ]\s?\d\d[-. ]\s?\d{4}|(?<=[Xx*])[Xx*]{2}-?[Xx*]{2}"
+    r"|(?<=[Ss])(?i:sn?|oc(?:ial)?)\b|(?<=[Ll])(?i:ast\s+(?:4|four))\b)"
 )
 _AT_SIGN = re.compile("@")
-_LONG_NUMBER = re.compile(r"[\dOolI](?:[-. ()/]{0,2}[\dOolI]){6}")
 _MISREAD = re.compile(r"[-\d( .](?:(?<=\d)[OolIS](?:[\dOolIS-]|\b)|(?<=\D)[OolIS]\d)")
-_MAYBE_PHONE = re.compile(
-    r"[\d+](?:(?<=\+)\d|(?<=\d)\d\d(?:\s?\)?[-.\s/]{0,3}\d{3}\s?[-.\s]?\s?\d{4}|\s?[-.]\s?\d{4}))"
-)
-_PHONE_LEAD = re.compile(r"[\d(+](?<!\w.)")
+#: Ten characters of a number at least, or the sign that comes before a country's.
+_PHONE_LEAD = re.compile(r"[\d(+](?<!\w.)(?=[\d()+\-.\s/]{10}|(?<=\+)\d)")
 _PHONE_LABEL_LEAD = led(
     "teleph", "phone", "ph", "tel", "cell", "mob", "home", "work", "call", "contact", "fa", "pager", "beeper", "reach", "text",
     "sms", "hotline", "dial",
@@ -413,15 +409,14 @@ _PLATE_LEAD = led("licen", "plate", "tag", "reg")
 _PHONE_OCR = regex.compile(
     r"(?<![\w.$/-])(?=(?:[^\d\n]{0,3}[\dOolIS]){10})(?:\+?1[-.\s]{0,2})?\(?[\dOolIS]{3}\)?[-.\s]{1,2}[\dOolIS]{3}[-.\s][\dOolIS]{4}(?![\w-])"
 )
-_MAYBE_URL = re.compile(
-    r"://|: ?//|www\.|\.(?:com|org|net|edu|gov|mil|io|us|info|biz|health|care|med|clinic|app|dev|ai|co|me|tv|ca|uk|de)\b",
+_URL_LEAD = re.compile(
+    r"[a-z0-9-](?<!\w.)(?:(?<=[hfs])(?:ttps?|tp|ftp|xxps?)\s?:\s?//|(?<=w)ww\."
+    rf"|(?<![@.-].)[a-z0-9-]*\.(?:[a-z0-9-]+\.){{0,3}}{_TLD}(?![a-z0-9_]))",
     re.I,
 )
-#: A word that a full stop or colon ends.
-_URL_LEAD = re.compile(r"[A-Za-z0-9-](?<!\w.)(?=[A-Za-z0-9-]*\s?[.:])")
-_MAYBE_IP = re.compile(
-    r"[\dA-Fa-f:](?:(?<=\d)\.\d{1,3}\.\d|(?<=[^:]):[\dA-Fa-f]{0,4}:|(?<=:):[\dA-Fa-f]"
-    r"|(?<=[^:])[\dA-Fa-f]-[\dA-Fa-f]{2}-[\dA-Fa-f]{2}-)"
+#: Figures before a full stop, or hexadecimal ones before a colon or between hyphens.
+_IP_LEAD = re.compile(
+    r"[\dA-Fa-f:](?<![\w.].)(?:(?<=\d)\d{0,2}\.\d|(?<=:)[\dA-Fa-f:]|(?<=[^:])(?:[\dA-Fa-f]{0,3}:[\dA-Fa-f:]|[\dA-Fa-f][:-][\dA-Fa-f]{2}[:-]))"
 )
 _MAYBE_CARD = re.compile(r"\d{4}[- ](?:\d{4}|\d{6})[- ]")
 
@@ -438,27 +433,27 @@ def find(note: Note) -> list[Span]:
         found += _simple("EMAIL", 0.8, "email", _LOOSE_EMAIL, text)
     if note.has({"dot"}) or "(at)" in text or "[at]" in text:
         found += _simple("EMAIL", 1.0, "email", _EMAIL, text)
-    for match in near(_URL, _MAYBE_URL, text, 12, 260, _URL_LEAD):
+    for match in at(_URL, _URL_LEAD, text):
         start, end = match.span()
         while end > start and text[end - 1] in ".,;:!?":
             end -= 1
         found.append(Span(start, end, "URL", 0.95, "url"))
     if note.has(_FILE_TRIGGERS):
         found += _simple("PHOTO", 0.9, "file_name", _FILE, text)
-    found += _near("IP", 0.95, "ip", _IP, _MAYBE_IP, text, 40, 45)
+    found += [spot(m, 0, "IP", 0.95, "ip") for m in at(_IP, _IP_LEAD, text)]
     if not note.tokens:
         return found
     labelled = _labelled(note)
     found += labelled
-    found += _near("SSN", 0.95, "ssn", _SSN, _MAYBE_SSN, text, 2, 60)
-    for match in near(_PHONE, _MAYBE_PHONE, text, 8, 30, _PHONE_LEAD):
+    found += [spot(m, m.lastindex or 0, "SSN", 0.95, "ssn") for m in at(_SSN, _SSN_LEAD, text)]
+    for match in at(_PHONE, _PHONE_LEAD, text):
         fax = _FAX_BEFORE.search(text, max(0, match.start() - 25), match.start(), timeout=TIME_LIMIT) is not None
         found.append(spot(match, 0, "FAX" if fax else "PHONE", 0.9, "phone"))
     for match in near(_PHONE_OCR, _MISREAD, text, 16, 16):
         if _digits(match[0]) >= 7:
             found.append(spot(match, 0, "PHONE", 0.7, "phone"))
     if note.has(_PHONE_TRIGGERS):
-        for match in near(_PHONE_LABELLED, _LONG_NUMBER, text, 50, 40, _PHONE_LABEL_LEAD):
+        for match in at(_PHONE_LABELLED, _PHONE_LABEL_LEAD, text):
             if _digits(match[2]) >= 5 and not note.protected(match.start(2), match.end(2)):
                 kind = "FAX" if match[1].lower().startswith("f") else "PHONE"
                 found.append(spot(match, 2, kind, 0.9, "phone"))

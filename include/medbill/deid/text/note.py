@@ -37,6 +37,17 @@ class Note:
         return frozenset(_FORM.findall(self.text.lower()))
 
     @cached_property
+    def mixed(self) -> list[str]:
+        """The forms that have both letters and digits."""
+        return [form for form in self.forms if not form.isalpha() and not form.isdigit()]
+
+    @cached_property
+    def names(self) -> list[tuple[Word, str, str]]:
+        """Words with a capital, in order: each with its lower case, whole and up to a hyphen or "'s"."""
+        lowered = ((word, word.text.lower()) for run in self.runs for word in run)
+        return [(word, low, low.partition("-")[0].removesuffix("'s")) for word, low in lowered]
+
+    @cached_property
     def leads(self) -> list[list[str]]:
         """For each run the last words before it, in lower case, with their punctuation."""
         text = self.text.lower() if len(self.text.lower()) == len(self.text) else self.text

@@ -115,7 +115,7 @@ _CREDENTIAL_AT = re.compile(rf"(?<=[\s,]){_CREDENTIALS}(?![\w])")
 _NAME_LABEL = re.compile(r"[A-Za-z]\s*[:=]")
 _MAYBE_INITIALS = re.compile(r"(?<![\w.])[A-Z]\.\s?[A-Z]\.")
 _INITIALS_TRIGGERS = word_set("patient pt initial initials client mr mrs ms name")
-_FOLLOW = regex.compile(
+_FOLLOW = re.compile(
     r"(?:'s|')?[\s-]+(?:(?:[a-z]+ly|[a-z]{2,12}al|the|type|grade|class|heart|risk|disability|coma|pain|depression|Heart|Risk|Coma|Study)[\s-]+)?([A-Za-z]+)"
 )
 _JOINTS = frozenset("'-")
@@ -499,12 +499,18 @@ def _last_first(text: str, run: list[Word], following: list[Word], found: list[S
     found.append(Span(run[k].start, end, "PERSON", 0.85, "last_first"))
 
 
+def _leads(word: str) -> bool:
+    """Whether the last word before a run may be a cue, or a word between a cue and the name."""
+    bare = word.strip("(\"':,#-.;!?").removesuffix("'s")
+    return bare in _CUES or bare in _LINKS or not bare or word.startswith("name") or word.strip(":,#-") in _CUES
+
+
 def _cued(text: str, run: list[Word], lead: list[str], found: list[Span]) -> None:
     """Names after a cue: the word before the run, or a word of the run itself ("Patient John ...")."""
     at = run[0].start
     cue = ""
-    if at and (text[at - 1].isspace() or text[at - 1] in ":#-"):
-        words = [w for w in lead if w.strip(":,#-")]
+    if at and lead and (text[at - 1].isspace() or text[at - 1] in ":#-"):
+        words = [w for w in lead if w.strip(":,#-")] if _leads(lead[-1]) else []
         while len(words) > 1 and words[-1].rstrip(":,#-") in _LINKS and words[-1].rstrip(":,#-") not in _NAMING:
             words.pop()
         if len(words) > 1 and words[-1].startswith("name") and words[-2].removesuffix("'s") in _CUES:

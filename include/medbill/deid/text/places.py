@@ -29,7 +29,7 @@ from medbill.deid.text.lexicon import (
 )
 from medbill.deid.text.note import Note
 from medbill.deid.text.people import _is_eponym
-from medbill.deid.text.scan import TIME_LIMIT, finditer, led, near
+from medbill.deid.text.scan import TIME_LIMIT, at, finditer, led, near
 from medbill.deid.text.span import Span, spot
 from medbill.deid.text.words import TITLES, Word
 
@@ -191,9 +191,10 @@ _COMPANY_AT = re.compile(
     r"\b(?:Inc|LLC|L\.L\.C|Ltd|Corp|Corporation|Company|Co|PLC|LLP|PLLC|P\.?C|P\.?A|Group|Sons|Industries|Enterprises|Holdings|"
     r"Partners|Logistics|Manufacturing|Construction|Trucking|Bank|Airlines)\b"
 )
-_HOUSE_NUMBER = re.compile(r"[\dlIOS][A-Z]?\s+[A-Za-z0-9]")
 _CUE_AT = led("addr", "liv(?:e|ing)", "resid", "located", "mail", "home", "street")
-_STREET_LEAD = re.compile(r"[\dlIOS](?<![\w$./-].)[\dlIOS]{0,5}[A-Z]?(?:-\d+)?\s")
+#: A house number and the word after it.
+_STREET_LEAD = re.compile(r"[\dlIO](?<![\w$./-].)(?<=(?=[lIO]{0,2}\d).)[\dlIOS]{0,5}[A-Z]?(?:-\d+)?\s+[A-Z0-9]")
+_STREET_ANY_LEAD = re.compile(r"\d(?<![\w$./-].)\d{0,5}\s+[A-Za-z0-9]")
 _SUFFIX_WORDS = frozenset(_SUFFIXES.lower().split("|"))
 _PLAIN_SUFFIX_WORDS = frozenset(_PLAIN_SUFFIX.lower().split("|"))
 _BARE_SUFFIX_FORMS = word_set("Street Avenue Boulevard Blvd Ave Lane Parkway Turnpike Road")
@@ -253,9 +254,9 @@ def find(note: Note) -> list[Span]:
             if start is not None and len(text[start : match.end()].split()) > 1:
                 add(Span(start, match.end(), "COUNTY", 0.8, "county"))
     if note.has(_HEAD_WORDS):
-        _facilities(text, runs, found)
+        _facilities(note, found)
     if note.has(_KNOWN_WORDS):
-        for match in _at_words(_KNOWN_RE, text, runs, _KNOWN_WORDS, _KNOWN_SHOUTED):
+        for match in _at_words(_KNOWN_RE, note, _KNOWN_WORDS, _KNOWN_SHOUTED):
             if _NOT_FACILITY.match(text, match.end()):
                 continue
             if match[0].lower() in _AMBIGUOUS and not _PLACED.search(text[max(0, match.start() - 8) : match.start()]):
@@ -316,11 +317,12 @@ _PLACED = re.compile(r"(?:\bat|\bto|\bfrom|\bin|@|\bour|\bthe|\bof|\bby|\()\s*$"
 def _addresses(note: Note, found: list[Span]) -> None:
     text = note.text
     if note.has(_SUFFIX_WORDS):
-        patterns = [_STREET, _STREET_ANY] if note.has(_PLAIN_SUFFIX_WORDS) else [_STREET]
-        for pattern in patterns:
-            for match in near(pattern, _HOUSE_NUMBER, text, 8, 90, _STREET_LEAD):
-                if not _dose(match[0]):
-                    found.append(spot(match, 0, "ADDRESS", 0.85, "street"))
+        streets = at(_STREET, _STREET_LEAD, text)
+        if note.has(_PLAIN_SUFFIX_WORDS):
+            streets += at(_STREET_ANY, _STREET_ANY_LEAD, text)
+        for match in streets:
+            if not _dose(match[0]):
+                found.append(spot(match, 0, "ADDRESS", 0.85, "street"))
     if note.has(_ADDRESS_CUES):
         for match in near(_CUED_STREET, _CUE_AT, text, 0, 90):
             found.append(spot(match, 1, "ADDRESS", 0.8, "street_labelled"))
@@ -451,31 +453,26 @@ def _further(runs: list[list[Word]], end: int) -> int:
 
 def _at_words(
     pattern: regex.Pattern[str],
-    text: str,
-    runs: list[list[Word]],
+    note: Note,
     first: frozenset[str],
     shouted: regex.Pattern[str] | None = None,
 ) -> Iterator[regex.Match[str]]:
     """Matches that begin at a capitalised word; first: words, in lower case, one of which begins it."""
-    at = 0
-    for run in runs:
-        for word in run:
-            low = word.text.lower()
-            if word.start < at or (
-                low not in first and low.partition("-")[0].partition("/")[0].removesuffix("'s") not in first
-            ):
-                continue
-            match = (shouted if word.upper and shouted else pattern).match(text, word.start, timeout=TIME_LIMIT)
+    end = 0
+    for word, low, opening in note.names:
+        if (low in first or opening in first) and word.start >= end:
+            match = (shouted if word.upper and shouted else pattern).match(note.text, word.start, timeout=TIME_LIMIT)
             if match is not None:
-                at = match.end()
+                end = match.end()
                 yield match
 
 
 _NAMESAKE = re.compile(r" ([A-Z][a-z]+)\b")
 
 
-def _facilities(text: str, runs: list[list[Word]], found: list[Span]) -> None:
-    for match in _at_words(_HEAD_RE, text, runs, _HEAD_WORDS):
+def _facilities(note: Note, found: list[Span]) -> None:
+    text = note.text
+    for match in _at_words(_HEAD_RE, note, _HEAD_WORDS):
         if not match[0][0].isupper():
             continue
         start = _walk_left(text, match.start(), match[0].isupper())
