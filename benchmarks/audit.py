@@ -1,15 +1,16 @@
 """The ledger in numbers: appends, sealing, verification and search, on a PostgreSQL of its own that is thrown away after.
 
-    python benchmarks/audit.py [--rows 1000000] [--writers 32] [--seconds 8] [--folder DIR] [--json]
+    python benchmarks/audit.py [--rows 1000000] [--writers 32] [--seconds 8] [--among 10000000] [--folder DIR] [--json]
 
 append     whole events through Ledger.record(): Python client, one commit a row, writers shared out to processes
 append_sql the same rows sent by pgbench, which shows the database without the Python client (where pgbench is there)
 insert_sql pgbench again: the same payload into a table with the same columns and indexes, without chain, key and hash
 seal       one checkpoint over all rows made by bulk; verify: all of them recomputed and held against it
 search     rows of one claim out of all, the newest 1000; by a token in the details
+--among    the same searches among many more rows, made by the database, all indexes in place
 
 The many rows are written by COPY with indexes made after (an append each would take hours); their hashes are real, and
-verification says so. Everything runs on this machine, client and server side by side.
+verification says so. Those of --among have the same content and random bytes for hashes, which searching does not read. Everything runs on this machine, client and server side by side.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -179,16 +180,10 @@ def _fill(engine: sa.Engine, count: int) -> None:
     start = datetime.now(UTC) - timedelta(milliseconds=15 * count)
     raw = engine.raw_connection()
     with raw.cursor() as cursor:
-        cursor.execute(
-            "SELECT i.indexrelid::regclass::text, pg_get_indexdef(i.indexrelid) FROM pg_index i"
-            " WHERE i.indrelid = 'audit.rows'::regclass AND NOT i.indisunique"
-        )
-        indexes = cursor.fetchall()
+        indexes = _dropped(cursor)
         cursor.execute("SET TimeZone = 'UTC'; ALTER TABLE audit.heads DISABLE TRIGGER ALL")
-        for name, _ in indexes:
-            cursor.execute(f"DROP INDEX {name}")
         cursor.copy_expert("COPY audit.rows FROM STDIN", _Lines(_lines(count, last, start)))
-        for _, definition in indexes:
+        for definition in indexes:
             cursor.execute(definition)
         for chain, (seq, digest) in last.items():
             cursor.execute(
@@ -199,6 +194,65 @@ def _fill(engine: sa.Engine, count: int) -> None:
         )
     raw.commit()
     raw.close()
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.exec_driver_sql("VACUUM ANALYZE audit.rows")
+
+
+def _dropped(cursor: Any) -> list[str]:
+    """Drop the indexes that enforce nothing; gives how to make them again."""
+    cursor.execute(
+        "SELECT i.indexrelid::regclass::text, pg_get_indexdef(i.indexrelid) FROM pg_index i"
+        " WHERE i.indrelid = 'audit.rows'::regclass AND NOT i.indisunique"
+    )
+    indexes = cursor.fetchall()
+    for name, _ in indexes:
+        cursor.execute(f"DROP INDEX {name}")
+    return [definition for _, definition in indexes]
+
+
+_AMONG = """
+INSERT INTO audit.rows
+SELECT n %% 16, n / 16 + 1, id, id::text, at, at, 'medbill', 'ana', 'lakeside', 'payment', 'read', 'landing.read',
+  'remittances/2026-01-05', 'success', NULL, 'post_payments', 'run-' || n / 500, 'post', 3, 1, claim, repeat('ab', 32),
+  convert_to(concat(
+    '{"action":"read","actor":"medbill","dag_id":"post_payments","details":{',
+    CASE WHEN n %% 20 = 0 THEN '"model":"m-1","tokens":["[MRN_' || lpad(n::text, 12, '0') || ']"]'
+         ELSE '"claims":120,"files":2,"lines":340' END,
+    '},"event_id":"', id, '","idempotency_key":"', id, '","kind":"landing.read","map_index":3,"occurred_at":"',
+    to_char(at, 'YYYY-MM-DD"T"HH24:MI:SS.US"+00:00"'),
+    '","on_behalf_of":"ana","outcome":"success","practice":"lakeside","purpose":"payment",',
+    '"resource":"remittances/2026-01-05","run_id":"run-', n / 500, '","schema_version":1,"source_hash":"', repeat('ab', 32),
+    '","subject_token":"', claim, '","task_id":"post","try_number":1}'), 'UTF8'),
+  uuid_send(id) || uuid_send(id), uuid_send(id) || uuid_send(id)
+FROM (
+  SELECT n, (lpad(to_hex(1717000000000 + n), 12, '0') || '70008000' || left(md5(n::text), 12))::uuid AS id,
+    timestamptz '2026-01-05 06:00:00+00' + n * interval '1 millisecond' AS at,
+    '[CLAIM_' || lpad(floor(random() * %s)::bigint::text, 12, '0') || ']' AS claim
+  FROM generate_series(%s::bigint, %s::bigint) n) made
+"""
+
+
+def _among(engine: sa.Engine, count: int) -> None:
+    """Many rows made by the database, in as many sessions as there are processors, the indexes after. Unlogged: nothing
+    here outlives this program, and reading is the same."""
+    sessions = os.cpu_count() or 1
+    raw = engine.raw_connection()
+    with raw.cursor() as cursor:
+        indexes = _dropped(cursor)
+        cursor.execute("ALTER TABLE audit.rows SET UNLOGGED")
+    raw.commit()
+    raw.close()
+    step = -(-count // sessions)
+
+    def run(statement: str, parameters: tuple[int, ...] = ()) -> None:
+        with engine.begin() as connection:
+            connection.exec_driver_sql("SET LOCAL TimeZone = 'UTC'; SET LOCAL maintenance_work_mem = '512MB'")
+            connection.exec_driver_sql(statement, parameters)
+
+    parts = [(max(1, count // ROWS_PER_CLAIM), at, min(at + step, count) - 1) for at in range(0, count, step)]
+    with ThreadPoolExecutor(sessions) as pool:
+        list(pool.map(lambda part: run(_AMONG, part), parts))
+        list(pool.map(run, indexes))
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.exec_driver_sql("VACUUM ANALYZE audit.rows")
 
@@ -223,6 +277,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--writers", type=int, default=32)
     parser.add_argument("--seconds", type=float, default=8)
+    parser.add_argument("--among", type=int, default=0, help="search among so many rows as well; 1.5 KB of disk each")
     parser.add_argument("--folder", type=Path, help="where the database's files go; short, with room for 2 KB a row")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
@@ -274,10 +329,12 @@ def main() -> None:
             size = connection.exec_driver_sql("SELECT pg_total_relation_size('audit.rows')").scalar()
         tell("filled", {"rows": args.rows, "mb": round(size / 2**20), "s": round(time.perf_counter() - began, 1)})
 
-        claims = max(1, args.rows // ROWS_PER_CLAIM)
-        picked = [random.randrange(claims) for _ in range(200)]
-        tell("by_claim", _search(engine, [find.Search(subject=f"[CLAIM_{n:012d}]") for n in picked]))
-        tell("by_token", _search(engine, [find.Search(token=f"[MRN_{n * 20:012d}]") for n in picked]))
+        def searches(count: int, name: str) -> None:
+            picked = [random.randrange(max(1, count // ROWS_PER_CLAIM)) for _ in range(200)]
+            tell(f"claim{name}", _search(engine, [find.Search(subject=f"[CLAIM_{n:012d}]") for n in picked]))
+            tell(f"token{name}", _search(engine, [find.Search(token=f"[MRN_{n * 20:012d}]") for n in picked]))
+
+        searches(args.rows, "")
 
         store, key = worm(str(folder / "checkpoints")), folder / "key.pem"
         began = time.perf_counter()
@@ -293,6 +350,13 @@ def main() -> None:
                 {"rows": report.rows, "problems": len(report.problems), "sealed": report.sealed, "s": round(took, 1),
                  "per_s": round(report.rows / took)},
             )  # fmt: skip
+        if args.among:
+            with engine.begin() as connection:
+                connection.exec_driver_sql("ALTER TABLE audit.rows DISABLE TRIGGER ALL; TRUNCATE audit.rows")
+            began = time.perf_counter()
+            _among(engine, args.among)
+            tell("filled_among", {"rows": args.among, "s": round(time.perf_counter() - began, 1)})
+            searches(args.among, "_among")
         found["load_after"] = round(os.getloadavg()[0], 1)
         if args.json:
             print(json.dumps(found, indent=1))

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from hashlib import sha256
+from itertools import islice
+
+from hypothesis import given
+from hypothesis import strategies as st
 
 from medbill.audit.merkle import Tree
 
@@ -26,6 +30,15 @@ def test_roots_are_those_of_the_recursive_definition() -> None:
         assert tree.size == n
         leaves.append(n.to_bytes(2, "big"))
         tree.add(leaves[-1])
+
+
+@given(st.lists(st.integers(0, 70), max_size=8))
+def test_leaves_may_come_in_any_portions(portions: list[int]) -> None:
+    leaves = [n.to_bytes(2, "big") for n in range(sum(portions))]
+    tree, rest = Tree(), iter(leaves)
+    for portion in portions:
+        tree.extend(list(islice(rest, portion)))
+    assert (tree.size, tree.root()) == (len(leaves), _mth(leaves))
 
 
 def test_a_leaf_is_no_node() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from hashlib import sha256
 
 
@@ -13,13 +14,21 @@ class Tree:
         self._complete: list[bytes] = []
 
     def add(self, leaf: bytes) -> None:
-        node = sha256(b"\0" + leaf).digest()
-        complete, size = self._complete, self.size
-        while size & 1:
-            node = sha256(b"\1" + complete.pop() + node).digest()
+        self.extend((leaf,))
+
+    def extend(self, leaves: Iterable[bytes]) -> None:
+        """Add leaves in their order, one level of the tree after the other."""
+        nodes = [sha256(b"\0" + leaf).digest() for leaf in leaves]
+        size, odd = self.size, []
+        self.size += len(nodes)
+        while nodes:
+            if size & 1:
+                nodes.insert(0, self._complete.pop())
+            if len(nodes) & 1:
+                odd.append(nodes.pop())
+            nodes = [sha256(b"\1" + left + right).digest() for left, right in zip(nodes[::2], nodes[1::2], strict=True)]
             size >>= 1
-        complete.append(node)
-        self.size += 1
+        self._complete += reversed(odd)
 
     def root(self) -> bytes:
         """The hash over all leaves so far; of none, the hash of nothing."""
