@@ -41,9 +41,10 @@ MEDBILL_DOORS = (
     Door("quarantine and holds", ("quarantine", "holds")),
     Door("vault", ("vault_tokens",)),
 )
-#: Of the sandbox's folder: what the made-up platform itself holds, as a real one would.
+#: In the sandbox's folder: what the made-up platforms themselves hold, as real ones would, and what they were made from.
 _PLATFORM_ITSELF = (
     "practice.json",
+    "records.json",
     "truth.json",
     "seeded.json",
     "credentials.json",
@@ -84,7 +85,7 @@ def plan(settings: Settings, canaries: Path, told: Told | None = None) -> Plan:
         Left("inbox", "files as they came, until they are sealed; the source of what is searched"),
     ]
     if home.sandbox.exists():
-        left.append(Left("sandbox", f"what the made-up platform holds: {', '.join(_PLATFORM_ITSELF[:6])}"))
+        left.append(Left("sandbox", f"what the made-up platforms hold: {', '.join(_PLATFORM_ITSELF)}"))
     return Plan([place for name, own in by_name.items() if name not in told.without for place in own], left)
 
 
@@ -126,7 +127,7 @@ def _defaults(settings: Settings, home: Home, told: Told, canaries: Path) -> dic
     if embedded:
         elsewhere = {home.airflow / "logs", home.logs, postgres.data, home.lineage.parent, settings.reports}
         elsewhere |= {Path(settings.objects), Path(settings.inbox), canaries.resolve(), *temp}
-        own = {home.sandbox / name for name in _PLATFORM_ITSELF}
+        own = {path for path in home.sandbox.rglob("*") if path.name in _PLATFORM_ITSELF}
         found["home"] = [places.folder("the rest of medbill's home", home.path, without=frozenset(elsewhere | own))]
     return found
 
