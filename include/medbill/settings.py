@@ -16,6 +16,8 @@ import yaml
 from medbill.errors import PolicyError
 
 _INCLUDE = Path(__file__).resolve().parents[1]
+#: The system's own, whatever this process uses for itself later (medbill.store.temp).
+_TEMPORARY = Path(tempfile.gettempdir())
 
 
 def socket_folder(home: Path) -> Path:
@@ -24,7 +26,7 @@ def socket_folder(home: Path) -> Path:
     folder = home / "postgres"
     if len(os.fsencode(folder / ".s.PGSQL.5432")) <= 107:
         return folder
-    return Path(tempfile.gettempdir()) / f"medbill-{hashlib.sha256(os.fsencode(home)).hexdigest()[:12]}"
+    return _TEMPORARY / f"medbill-{hashlib.sha256(os.fsencode(home)).hexdigest()[:12]}"
 
 
 def embedded_url(home: Path, database: str, login: str, driver: str = "psycopg2") -> str:

@@ -29,6 +29,8 @@ EXPECTED = {
     "deidentify",
     "extract_drchrono",
     "extract_tebra",
+    "guard",
+    "guard_nightly",
     "post_payments",
     "receive_remittances",
     "report_denials",

@@ -155,6 +155,48 @@ def apply(practice: str, connection: Mapping[str, Any]) -> dict[str, Any]:
     return {"practice": practice, "applied": done.applied, "failed": done.failed, "unknown": done.unknown}
 
 
+@without_values
+def seal() -> dict[str, Any]:
+    from medbill.pipelines import guard
+    from medbill.pipelines.context import Context
+
+    return guard.seal(Context.open())
+
+
+@without_values
+def verify() -> dict[str, Any]:
+    from medbill.pipelines import guard
+    from medbill.pipelines.context import Context
+
+    return guard.verify(Context.open())
+
+
+@without_values
+def intents(found: dict[str, Any]) -> dict[str, Any]:
+    from medbill.pipelines import guard
+    from medbill.pipelines.context import Context
+
+    return guard.ended(Context.open(), found["unended"])
+
+
+@without_values
+def reconcile(practice: str, connection: Mapping[str, Any]) -> dict[str, Any]:
+    from medbill.pipelines import connections, guard
+    from medbill.pipelines.context import Context
+
+    ctx = Context.open()
+    with connections.client(ctx, practice, connection) as writer:
+        return guard.reconcile(ctx, practice, writer)
+
+
+@without_values
+def purge() -> dict[str, Any]:
+    from medbill.pipelines import guard
+    from medbill.pipelines.context import Context
+
+    return guard.clean(Context.open())
+
+
 def _partitions(which: dict[str, Any], waiting: list[Any]) -> list[Any]:
     from medbill.pipelines.context import Partition
 

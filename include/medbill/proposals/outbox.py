@@ -124,6 +124,52 @@ def dispatch(
     return result
 
 
+def stuck(db: sa.Engine, practice: str, older: timedelta) -> int:
+    """Write-backs approved longer ago than this whose sender let the lease run out, or whose end nobody knows."""
+    with store.transaction(db, practice) as connection:
+        found: int = connection.execute(
+            sa.select(sa.func.count()).select_from(outbox).where(*_stuck(practice, older))
+        ).scalar_one()
+    return found
+
+
+def give_up(db: sa.Engine, practice: str, older: timedelta) -> int:
+    """Leave to a person what is stuck() for so long: its proposal fails with OUTCOME_UNKNOWN. Returns how many write-backs.
+
+    A sender that comes back after all is refused by its fence; retry() reads the platform back before it sends again.
+    """
+    with store.transaction(db, practice) as connection:
+        rows = connection.execute(
+            sa.select(outbox.c.idempotency_key, outbox.c.proposal_id, outbox.c.content_hash)
+            .where(*_stuck(practice, older))
+            .order_by(outbox.c.idempotency_key)
+            .with_for_update(skip_locked=True)
+        ).all()
+        for row in rows:
+            connection.execute(
+                sa.update(outbox)
+                .where(outbox.c.idempotency_key == row.idempotency_key)
+                .values(
+                    status="failed",
+                    fence=outbox.c.fence + 1,
+                    error_code="OUTCOME_UNKNOWN",
+                    updated_at=sa.func.clock_timestamp(),
+                )
+            )
+            _conclude(connection, row.proposal_id, row.content_hash, "failed", note="OUTCOME_UNKNOWN")
+    return len(rows)
+
+
+def _stuck(practice: str, older: timedelta) -> list[sa.ColumnElement[bool]]:
+    now = sa.func.clock_timestamp()
+    return [
+        outbox.c.practice == practice,
+        outbox.c.status.in_(["sending", "unknown"]),
+        outbox.c.lease_until < now,
+        outbox.c.created_at < now - older,
+    ]
+
+
 def _dispatch_one(
     db: sa.Engine,
     claim: _Claim,
@@ -359,7 +405,7 @@ def _settle(
         if ours.rowcount != 1:
             return "fenced"
         if status == "failed":
-            _conclude(connection, claim, "failed", note=error_code)
+            _conclude(connection, claim.proposal_id, claim.content_hash, "failed", note=error_code)
         elif status == "applied":
             open_ = connection.execute(
                 sa.select(sa.func.count()).where(
@@ -367,23 +413,23 @@ def _settle(
                 )
             ).scalar_one()
             if open_ == 0:
-                _conclude(connection, claim, "applied", note=None)
+                _conclude(connection, claim.proposal_id, claim.content_hash, "applied", note=None)
     return "waiting" if status == "pending" else status
 
 
-def _conclude(connection: sa.Connection, claim: _Claim, status: str, note: str | None) -> None:
+def _conclude(connection: sa.Connection, proposal_id: str, content_hash: str, status: str, note: str | None) -> None:
     done = connection.execute(
         sa.update(proposals)
-        .where(proposals.c.id == claim.proposal_id, proposals.c.status.in_(lifecycle.APPROVED))
+        .where(proposals.c.id == proposal_id, proposals.c.status.in_(lifecycle.APPROVED))
         .values(status=status, updated_at=sa.func.clock_timestamp())
     )
     if done.rowcount == 1:
         connection.execute(
             sa.insert(proposal_events).values(
-                proposal_id=claim.proposal_id,
+                proposal_id=proposal_id,
                 event=status,
                 actor=lifecycle.SERVICE,
-                content_hash=claim.content_hash,
+                content_hash=content_hash,
                 note=note,
             )
         )

@@ -62,7 +62,8 @@ def run(
     era: Annotated[list[Path] | None, typer.Option("--era", help="your own 835 file; may be given again")] = None,
 ) -> None:
     """Start the stack and take the inbox through all pipelines; leaves the stack running."""
-    from medbill.pipelines import demo
+    from medbill.pipelines import demo, guard
+    from medbill.pipelines.context import Context
     from medbill.stack.lifecycle import Stack
 
     settings = Settings.from_env()
@@ -72,6 +73,8 @@ def run(
         say("the stack is already running")
     with stack.airflow() as airflow:
         demo.run(airflow, settings, era=era or [], say=say)
+    sealed = guard.seal(Context.open(settings))
+    say(f"ledger: sealed, checkpoint {sealed['checkpoint']}")
     for line in stack.summary():
         typer.echo(line)
     typer.echo("The stack keeps running; `make stop` ends it.")
@@ -79,13 +82,16 @@ def run(
 
 @app.command()
 def status() -> None:
-    """What of the stack is healthy; exit code 1 where something is not."""
+    """What of the stack is healthy, and what guard has to say; exit code 1 where something is not healthy."""
+    from medbill.pipelines import alarms
     from medbill.stack.lifecycle import Stack
 
     stack = Stack(Settings.from_env())
     health = stack.health()
     for part, state in health.parts.items():
         typer.echo(f"{part:14} {state}")
+    for line in alarms.lines(stack.settings.home):
+        typer.echo(line)
     if not health.ok:
         sys.exit(1)
     for line in stack.summary():
