@@ -20,7 +20,7 @@ from medbill.audit import find
 from medbill.audit.anchor import Anchor
 from medbill.audit.find import Search
 from medbill.audit.ledger import KNOWN_DETAILS, Event, Ledger, RunContext
-from medbill.audit.people import require_person
+from medbill.audit.roles import permit
 from medbill.audit.seal import Places, seal
 from medbill.audit.signing import load_public
 from medbill.audit.tables import CHAINS, number, rows
@@ -200,7 +200,7 @@ def show(id: Annotated[str, typer.Argument(help="Number of the row, as search pr
 @app.command()
 def abandon(id: Annotated[str, typer.Argument(help="Number of an intent row without an outcome.")]) -> None:
     """Close the intent of a task that died, once somebody has looked into it. MEDBILL_ACTOR must say who."""
-    require_person(os.environ.get("MEDBILL_ACTOR"))
+    permit(Settings.from_env(), os.environ.get("MEDBILL_ACTOR"), "abandon")
     row = _row(id)
     with db.transaction(_engine()) as connection:
         closed = connection.execute(sa.select(rows.c.chain).where(rows.c.intent == row["event_id"]).limit(1)).first()
