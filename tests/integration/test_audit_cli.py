@@ -96,12 +96,12 @@ def test_an_open_intent_can_be_abandoned_once_by_a_named_person(
     assert cli("abandon", str(number)).exception.code == "DECISION_REFUSED"
     monkeypatch.setenv("MEDBILL_ACTOR", "medbill")  # a service account decides nothing
     assert cli("abandon", str(number)).exception.code == "DECISION_REFUSED"
-    monkeypatch.setenv("MEDBILL_ACTOR", "kim")
+    monkeypatch.setenv("MEDBILL_ACTOR", "Eva Holm")
     assert cli("abandon", str(number)).exit_code == 0
     assert cli("verify", "--open-after", "0").exit_code == 0
     assert cli("abandon", str(number)).exception.code == "NOT_AN_OPEN_INTENT"
     [row] = _lines(cli("search", "--outcome", "abandoned"))
-    assert row["on_behalf_of"] == "kim"
+    assert row["on_behalf_of"] == "Eva Holm"
 
 
 HASH = "ab" * 32

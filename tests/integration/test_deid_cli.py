@@ -46,7 +46,7 @@ def test_reveal_needs_purpose_run_and_person_and_leaves_a_ledger_row(
     source.write_text(json.dumps({"id": "n1", "text": text}) + "\n")
     done = CliRunner().invoke(app, ["run", str(source), "--out", str(out)])
     run = json.loads(done.output)["run"]
-    whole = ["reveal", str(out), "--out", str(back), "--purpose", "review", "--run", run, "--actor", "R. Ames"]
+    whole = ["reveal", str(out), "--out", str(back), "--purpose", "review", "--run", run, "--actor", "Eva Holm"]
     shown = CliRunner().invoke(app, whole)
     assert shown.exit_code == 0, shown.output
     assert json.loads(back.read_text()) == {"id": "n1", "text": text}
@@ -73,5 +73,21 @@ def test_reveal_needs_purpose_run_and_person_and_leaves_a_ledger_row(
                 "SELECT outcome, on_behalf_of, purpose FROM audit.rows WHERE kind = 'token.restore' ORDER BY recorded_at"
             )
         ).all()
-    assert [tuple(r) for r in rows[:2]] == [("intent", "R. Ames", "operations"), ("success", "R. Ames", "operations")]
+    assert [tuple(r) for r in rows[:2]] == [("intent", "Eva Holm", "operations"), ("success", "Eva Holm", "operations")]
     assert [r.outcome for r in rows].count("failure") == 4
+
+
+def test_whoever_lacks_the_role_reveals_nothing_and_the_ledger_says_so(
+    database: sa.Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MEDBILL_HOME", str(tmp_path))
+    monkeypatch.setenv("MEDBILL_DATABASE_URL", database.url.render_as_string(hide_password=False))
+    out = tmp_path / "clear.jsonl"
+    source = tmp_path / "tokens.jsonl"
+    source.write_text("{}\n")
+    command = ["reveal", str(source), "--out", str(out), "--purpose", "review", "--run", "r", "--actor", "Gia Moss"]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code != 0 and not out.exists()
+    with database.connect() as connection:
+        told = connection.execute(sa.text("SELECT on_behalf_of, kind, outcome FROM audit.rows")).all()
+    assert told == [("Gia Moss", "command.reveal", "failure")]

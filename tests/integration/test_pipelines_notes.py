@@ -288,13 +288,13 @@ def test_the_vault_command_rotates_and_shreds(world: World, monkeypatch: pytest.
     monkeypatch.setenv("MEDBILL_HOME", str(world.ctx.settings.home))
     monkeypatch.delenv("MEDBILL_ACTOR", raising=False)
     texts = [row["text"] for row in world.published()]
-    turned = CliRunner().invoke(app, ["rotate", "--practice", PRACTICE, "--actor", "R. Ames"])
+    turned = CliRunner().invoke(app, ["rotate", "--practice", PRACTICE, "--actor", "Finn Aro"])
     assert turned.exit_code == 0 and re.fullmatch(r"[1-9]\d* values under new keys\n", turned.output), turned.output
     tokens = sorted({token for text in texts for token in tokens_in(text)})
     assert len(Context.open(world.ctx.settings).vault(PRACTICE).reveal(tokens)) == len(tokens)
     day = next(p for p in [Partition(PRACTICE, "claims", r["day"]) for r in world.rows(partitions)])
     patient = deidentify.read(world.ctx, day)["claims"]["patient_token"][0].as_py()
-    command = ["shred", patient, "--practice", PRACTICE, "--actor", "R. Ames"]
+    command = ["shred", patient, "--practice", PRACTICE, "--actor", "Ben Ode"]
     stopped = CliRunner().invoke(app, command, input="n\n")
     assert stopped.exit_code != 0 and world.ctx.vault(PRACTICE).reveal([patient])
     done = CliRunner().invoke(app, [*command, "--yes"])
@@ -306,7 +306,7 @@ def test_the_vault_command_rotates_and_shreds(world: World, monkeypatch: pytest.
                 "SELECT kind, outcome, on_behalf_of FROM audit.rows WHERE kind LIKE 'vault.%' AND outcome <> 'intent'"
             )
         ).all()
-    assert {tuple(r) for r in rows} == {("vault.rotate", "success", "R. Ames"), ("vault.shred", "success", "R. Ames")}
+    assert {tuple(r) for r in rows} == {("vault.rotate", "success", "Finn Aro"), ("vault.shred", "success", "Ben Ode")}
 
 
 def test_a_payer_may_be_named_though_the_vault_has_the_like(world: World) -> None:

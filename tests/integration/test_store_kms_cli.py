@@ -19,7 +19,7 @@ from medbill.store.envelope import Envelopes
 from medbill.store.keys import LocalKeyring, open_keys
 
 pytestmark = pytest.mark.slow
-ACTOR = ["--actor", "R. Ames"]
+ACTOR = ["--actor", "Finn Aro"]
 
 
 @pytest.fixture

@@ -5,15 +5,19 @@ The names are those people give; that a name is theirs is for the login of the m
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from medbill.audit.ledger import Event, Ledger, RunContext
 from medbill.audit.people import require_person
 from medbill.errors import DecisionRefused, PolicyError
+from medbill.settings import Settings
+from medbill.store import db
 
 #: Commands a role may be given.
 COMMANDS = frozenset({"reveal", "shred", "keys", "release", "abandon"})
@@ -102,6 +106,28 @@ class Roles:
                 code="ROLE_REFUSED",
             )
         return person
+
+
+def permit(settings: Settings, actor: str | None, command: str) -> str:
+    """The name of a person who may run a command of COMMANDS. Raises DecisionRefused; a refusal by role is in the ledger."""
+    event = Event("execute", f"command.{command}", "operations", "-", f"command:{command}")
+    return _or_told(settings, actor, event, lambda roles: roles.require_command(actor, command))
+
+
+def decide(settings: Settings, actor: str | None, kind: str, proposal: Event) -> str:
+    """As permit(), for a decision on a proposal of a kind; proposal: the ledger's event of that decision."""
+    return _or_told(settings, actor, proposal, lambda roles: roles.require_decision(actor, kind))
+
+
+def _or_told(settings: Settings, actor: str | None, event: Event, check: Callable[[Roles], Person]) -> str:
+    name = require_person(actor)
+    try:
+        check(Roles.load(settings.policies))
+    except DecisionRefused as refused:
+        told = replace(event, details={"error": refused.code})
+        Ledger(db.engine(settings.database_url), RunContext(on_behalf_of=name)).record(told, outcome="failure")
+        raise
+    return name
 
 
 def _names(roles: Any) -> str:

@@ -71,9 +71,12 @@ def holds(practice: _PracticeOption = None, as_json: _AsJson = False) -> None:
 
 
 def _decide(practice: str, sha256: str, actor: str, accept: bool) -> None:
+    from medbill.audit.roles import permit
     from medbill.pipelines import receive
     from medbill.pipelines.context import Context
+    from medbill.settings import Settings
 
+    actor = permit(Settings.from_env(), actor, "release")
     receive.release(Context.for_person(actor), practice, sha256, actor=actor, accept=accept)
     typer.echo("released: the next receive_remittances run lands it" if accept else "quarantined")
 

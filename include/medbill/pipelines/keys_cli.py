@@ -68,11 +68,12 @@ def rotate(
     the key MEDBILL_KEYRING names, from those it names as former. May be run again at any time.
     """
     from medbill.audit.ledger import Event
+    from medbill.audit.roles import permit
     from medbill.pipelines.context import Context
     from medbill.settings import Settings
     from medbill.store.keys import LocalKeyring, open_keys
 
-    ctx = Context.for_person(actor)
+    ctx = Context.for_person(permit(Settings.from_env(), actor, "keys"))
     older = None if former is None else open_keys(Settings.from_env({**os.environ, "MEDBILL_KEYRING": former}))
     event = Event(action="update", kind="keys.rotate", purpose="operations", practice="-", resource="data keys")
     with ctx.ledger.touch(event) as touch:

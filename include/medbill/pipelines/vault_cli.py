@@ -20,7 +20,7 @@ def rotate(practice: _Practice, actor: _Actor) -> None:
     """Seal and index every value under new keys, then delete the old ones. Tokens stay; work goes on meanwhile."""
     from medbill.audit.ledger import Event
 
-    ctx = _context(actor, practice)
+    ctx = _context(actor, practice, "keys")
     event = Event(action="update", kind="vault.rotate", purpose="operations", practice=practice, resource="vault")
     with ctx.ledger.touch(event) as touch:
         done = ctx.vault(practice).rotate()
@@ -41,16 +41,18 @@ def shred(
     """Make what the vault knows of one patient unreadable, for good and for everybody."""
     from medbill.pipelines import shred as pipeline
 
-    ctx = _context(actor, practice)
+    ctx = _context(actor, practice, "shred")
     if not yes:
         count = len(pipeline.tokens_of(ctx, practice, patient))
         typer.confirm(f"shred {count} values of one patient? They cannot be brought back", abort=True)
     typer.echo(f"{pipeline.shred(ctx, practice, patient)} values shredded")
 
 
-def _context(actor: str, practice: str) -> Context:
+def _context(actor: str, practice: str, command: str) -> Context:
+    from medbill.audit.roles import permit
     from medbill.pipelines.context import Context
+    from medbill.settings import Settings
 
-    ctx = Context.for_person(actor)
+    ctx = Context.for_person(permit(Settings.from_env(), actor, command))
     ctx.settings.practice(practice)
     return ctx

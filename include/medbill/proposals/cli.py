@@ -234,27 +234,20 @@ def _print(row: dict[str, Any]) -> None:
 
 def _allowed(row: dict[str, Any], actor: str) -> None:
     """Raises DecisionRefused unless a role of the person decides on such proposals; a refusal is in the ledger."""
-    from medbill.audit.ledger import Event, Ledger, RunContext
-    from medbill.audit.people import require_person
-    from medbill.audit.roles import Roles
+    from medbill.audit.ledger import Event
+    from medbill.audit.roles import decide
     from medbill.settings import Settings
 
-    try:
-        Roles.load(Settings.from_env().policies).require_decision(actor, row["kind"])
-    except DecisionRefused as refused:
-        event = Event(
-            action="update",
-            kind="proposal.decision",
-            purpose="payment",
-            practice=row["practice"],
-            resource=f"proposal:{row['id']}",
-            subject_token=row["claim_token"],
-            source_hash=row["content_hash"],
-            details={"error": refused.code, "kind": row["kind"]},
-        )
-        if refused.code == "ROLE_REFUSED":
-            Ledger(_engine(), RunContext(on_behalf_of=require_person(actor))).record(event, outcome="failure")
-        raise
+    event = Event(
+        action="update",
+        kind="proposal.decision",
+        purpose="payment",
+        practice=row["practice"],
+        resource=f"proposal:{row['id']}",
+        subject_token=row["claim_token"],
+        source_hash=row["content_hash"],
+    )
+    decide(Settings.from_env(), actor, row["kind"], event)
 
 
 def _record(id: str, shown: list[dict[str, Any]], actor: str, decision: str, content: str) -> None:
