@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 import sqlalchemy as sa
 
 from medbill.audit import checkpoint as cp
+from medbill.audit import seal as sealing
 from medbill.audit import verify as verifier
 from medbill.audit.anchor import Anchor
 from medbill.audit.ledger import Event, Ledger, RunContext
@@ -20,7 +22,7 @@ from medbill.audit.seal import Places, seal
 from medbill.audit.signing import Signer, load_public
 from medbill.audit.verify import Report, verify
 from medbill.audit.worm import worm
-from medbill.errors import KeyUnavailable, StoreUnavailable, TamperedData
+from medbill.errors import KeyUnavailable, LedgerUnavailable, StoreUnavailable, TamperedData
 from medbill.settings import Settings
 
 pytestmark = pytest.mark.slow
@@ -264,6 +266,50 @@ def test_a_sealer_that_died_before_the_copy_is_healed(sealed: Sealed) -> None:
         assert connection.scalar(sa.text("SELECT count(*) FROM audit.checkpoints")) == 4
     report = sealed.verify()
     assert (report.problems, report.warnings) == ([], [])
+
+
+def test_a_sealer_that_dies_after_the_put_forks_nothing(sealed: Sealed, monkeypatch: pytest.MonkeyPatch) -> None:
+    def dies(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    sealed.write(["before"])
+    with monkeypatch.context() as patched:
+        patched.setattr(sealing, "_copy", dies)
+        with pytest.raises(KeyboardInterrupt):
+            sealed.seal()
+    left = sealed.file(4).read_bytes()
+    sealed.write(["after"])
+    assert (sealed.seal().number, sealed.file(4).read_bytes()) == (5, left)
+    report = sealed.verify()
+    assert (report.problems, report.warnings, report.sealed) == ([], [], 11)
+
+
+def test_a_long_transaction_elsewhere_does_not_hold_up_the_sealing(sealed: Sealed) -> None:
+    """Nothing here goes by transaction ids. What does wait is told: UNSEALED, and the writers of its chain are refused."""
+    with sa.create_engine(sealed.db.url).connect() as long:
+        long.execute(sa.text("SELECT pg_current_xact_id()"))
+        long.execute(sa.text("CREATE TABLE public.long_work (x integer)"))
+        sealed.write(["while it runs"])
+        assert sealed.seal().rows == 10
+        report = sealed.verify()
+        assert (report.problems, report.warnings, report.sealed) == ([], [], 10)
+        long.rollback()
+
+
+def test_a_writer_that_hangs_stops_its_chain_only_and_not_for_long(sealed: Sealed) -> None:
+    event = Event("read", "a", "payment", "lakeside", "r", idempotency_key=KEYS[40])
+    payload = sealed.ledger._payload(event, "success", "00000000-0000-7000-8000-000000000000", None)
+    with sa.create_engine(sealed.db.url).connect() as holder:
+        holder.execute(sa.text("SELECT audit.append(:p)"), {"p": payload})
+        began = time.monotonic()
+        with pytest.raises(LedgerUnavailable, match="55P03"):
+            sealed.write([KEYS[41]])
+        assert 9 < time.monotonic() - began < 30
+        sealed.write(["k-other-chain-1"])
+        holder.rollback()
+    sealed.write([KEYS[41]])
+    sealed.seal()
+    assert (sealed.verify().problems, sealed.verify().rows) == ([], 11)
 
 
 def test_of_two_sealers_at_once_both_get_a_number(sealed: Sealed) -> None:

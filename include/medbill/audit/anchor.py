@@ -50,7 +50,8 @@ class Anchored:
 
 @dataclass(frozen=True)
 class Anchor:
-    """Where checkpoints are. public_key: of the signer, 32 bytes; None trusts the first checkpoint's."""
+    """Where checkpoints are. public_key: of a signer, 32 bytes: the first, or one that took over; None trusts the first
+    checkpoint's."""
 
     store: Worm
     public_key: bytes | None = None
@@ -58,8 +59,10 @@ class Anchor:
     def read(self) -> Anchored:
         """All checkpoints: numbers, signatures, signer, links, and that no chain goes back."""
         found = Anchored()
-        signer, previous, expected = self.public_key, None, 1
-        for copy in self.store.copies():
+        copies = [(copy, _parsed(copy)) for copy in self.store.copies()]
+        signer = _first_signer([read for _, read in copies if read is not None], self.public_key)
+        previous, expected = None, 1
+        for copy, read in copies:
             number = _number(copy)
             found.contents[number] = copy.content
             if number != expected:
@@ -77,14 +80,10 @@ class Anchor:
                 )
             if not copy.locked:
                 found._problem("CHECKPOINT_UNLOCKED", f"checkpoint {number} is not kept from deletion for six years")
-            try:
-                read = cp.parse(copy.content)
-            except TamperedData:
+            if read is None:
                 found._problem("CHECKPOINT_FORGED", f"checkpoint {number} is malformed or its signature does not fit")
                 previous = None
                 continue
-            if signer is None:
-                signer = read.signer
             code = _wrong(read, number, previous, signer)
             if code is not None:
                 found._problem(*code)
@@ -94,15 +93,36 @@ class Anchor:
             if previous is None and number > 1:
                 found.detached.add(number)
             found.checkpoints.append(read)
-            previous = read
+            previous, signer = read, read.next_signer
         return found
+
+
+def _parsed(copy: Copy) -> Checkpoint | None:
+    try:
+        return cp.parse(copy.content)
+    except TamperedData:
+        return None
+
+
+def _first_signer(found: list[Checkpoint], pinned: bytes | None) -> bytes | None:
+    """The key that must have signed the first checkpoint: its own where none is pinned, or where its own handed over, from
+    one to the next, to the pinned one. Each of them signed that it takes over there: nobody else can name it."""
+    if not found:
+        return pinned
+    signer = found[0].signer
+    signers = {signer}
+    for read in found:
+        if read.signer == signer:
+            signer = read.next_signer
+            signers.add(signer)
+    return found[0].signer if pinned is None or pinned in signers else pinned
 
 
 def _number(copy: Copy) -> int:
     return int(copy.name.partition(".")[0])
 
 
-def _wrong(read: Checkpoint, number: int, previous: Checkpoint | None, signer: bytes) -> tuple[str, str] | None:
+def _wrong(read: Checkpoint, number: int, previous: Checkpoint | None, signer: bytes | None) -> tuple[str, str] | None:
     if read.signer != signer:
         return "SIGNER_CHANGED", f"checkpoint {number} is signed by another key"
     if read.number != number:

@@ -23,6 +23,7 @@ from medbill.errors import TamperedData
 
 _FORMAT = "medbill.audit.checkpoint.v1"
 _SIGNED = b"medbill.audit.checkpoint.v1\n"
+_TAKES_OVER = b"medbill.audit.successor.v1\n"
 
 
 class Signs(Protocol):
@@ -43,7 +44,8 @@ class Sealed:
 @dataclass(frozen=True)
 class Checkpoint:
     """number: from 1, without gaps. previous: digest of the one before, None for the first. sealed_at: the database's
-    clock. root: over the sixteen chains. signer: its Ed25519 public key. content: the stored bytes."""
+    clock. root: over the sixteen chains. signer: its Ed25519 public key. content: the stored bytes. successor: the public
+    key that signs from the next one on; None where the signer stays."""
 
     number: int
     sealed_at: datetime
@@ -52,6 +54,12 @@ class Checkpoint:
     root: bytes
     signer: bytes
     content: bytes
+    successor: bytes | None = None
+
+    @property
+    def next_signer(self) -> bytes:
+        """The key that must sign the checkpoint after this one."""
+        return self.successor or self.signer
 
     @property
     def digest(self) -> bytes:
@@ -86,8 +94,15 @@ def root(before: Sequence[int], chains: Sequence[Sealed]) -> bytes:
     return tree.root()
 
 
-def make(previous: Checkpoint | None, sealed_at: datetime, chains: Sequence[Sealed], signer: Signs) -> Checkpoint:
-    """The checkpoint that follows `previous`, signed."""
+def make(
+    previous: Checkpoint | None,
+    sealed_at: datetime,
+    chains: Sequence[Sealed],
+    signer: Signs,
+    successor: Signs | None = None,
+) -> Checkpoint:
+    """The checkpoint that follows `previous`, signed. A successor takes over with the next one: the signer names its key,
+    and the successor signs that it takes over here, from this signer."""
     before = [0] * CHAINS if previous is None else [chain.seq for chain in previous.chains]
     body: dict[str, Any] = {
         "format": _FORMAT,
@@ -98,6 +113,8 @@ def make(previous: Checkpoint | None, sealed_at: datetime, chains: Sequence[Seal
         "root": root(before, chains).hex(),
         "signer": signer.public.hex(),
     }
+    if successor is not None:
+        body["successor"] = {"key": successor.public.hex(), "proof": successor.sign(_takes_over(body)).hex()}
     line = rfc8785.dumps(body)
     return parse(line + b"\n" + signer.sign(_SIGNED + line).hex().encode() + b"\n")
 
@@ -120,6 +137,7 @@ def parse(content: bytes) -> Checkpoint:
             root=_digest(body["root"]),
             signer=_digest(body["signer"]),
             content=content,
+            successor=_successor(body),
         )
         if found.sealed_at.tzinfo is None:
             raise ValueError
@@ -129,6 +147,21 @@ def parse(content: bytes) -> Checkpoint:
             "a checkpoint is malformed or its signature does not fit", code="CHECKPOINT_FORGED"
         ) from None
     return found
+
+
+def _takes_over(body: dict[str, Any]) -> bytes:
+    """What a successor signs: which checkpoint of which history names it, and whose successor it is."""
+    return _TAKES_OVER + rfc8785.dumps({name: body[name] for name in ("number", "previous", "root", "signer")})
+
+
+def _successor(body: dict[str, Any]) -> bytes | None:
+    if "successor" not in body:
+        return None
+    key = _digest(body["successor"]["key"])
+    Ed25519PublicKey.from_public_bytes(key).verify(bytes.fromhex(body["successor"]["proof"]), _takes_over(body))
+    if key == _digest(body["signer"]):
+        raise ValueError
+    return key
 
 
 def _digest(text: str) -> bytes:

@@ -19,7 +19,7 @@ from medbill.audit import checkpoint as cp
 from medbill.audit.checkpoint import Checkpoint, Sealed
 from medbill.audit.hashing import first_hash
 from medbill.audit.scan import new_rows
-from medbill.audit.signing import Signer, public_path
+from medbill.audit.signing import Signer, public_path, successor_path, take_over
 from medbill.audit.tables import CHAINS, checkpoints, heads
 from medbill.audit.worm import Worm, worm
 from medbill.errors import KeyUnavailable, StoreUnavailable, TamperedData
@@ -62,21 +62,47 @@ def seal(db: sa.Engine, store: Worm, key: Path) -> Checkpoint:
     what the last checkpoint left: nothing is sealed then, and verify() says what is wrong. StoreUnavailable where storage
     or database cannot be used, with code CHECKPOINT_TAKEN where another sealer was faster; KeyUnavailable for the key.
     """
+    return _seal(db, store, key, hand_over=False)
+
+
+def rotate(db: sa.Engine, store: Worm, key: Path) -> Checkpoint:
+    """Make a checkpoint, signed by the present key, that names a new one; from the next on the new one signs.
+
+    The new key lies beside the present one until the checkpoint is stored, and then in its place. A process that dies
+    between the two leaves that to the next sealing. Raises as seal().
+    """
+    made = _seal(db, store, key, hand_over=True)
+    take_over(key)
+    return made
+
+
+def _seal(db: sa.Engine, store: Worm, key: Path, *, hand_over: bool) -> Checkpoint:
     with transaction(db) as connection:
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
         copied = connection.execute(sa.select(sa.func.max(checkpoints.c.number))).scalar() or 0
         previous = _last(store, copied)
-        signer = Signer.load(key, first=previous is None)
-        if previous is not None and previous.signer != signer.public:
-            raise KeyUnavailable("the signing key is not that of the last checkpoint", code="SIGNER_CHANGED")
+        signer = _signer(previous, key)
         # a sealer that died between storage and database left its copy to us
         for copy in store.copies(cp.name(copied)) if previous is not None and previous.number > copied else ():
             _copy(connection, cp.parse(copy.content))
-        made = cp.make(previous, *_snapshot(db, previous), signer)
+        successor = Signer.load(successor_path(key), first=True) if hand_over else None
+        made = cp.make(previous, *_snapshot(db, previous), signer, successor)
         if not store.put_new(made.name, made.content):
             raise StoreUnavailable("another sealer was faster; nothing to do", code="CHECKPOINT_TAKEN")
         _copy(connection, made)
     return made
+
+
+def _signer(previous: Checkpoint | None, key: Path) -> Signer:
+    signer = Signer.load(key, first=previous is None)
+    if previous is None or signer.public == previous.next_signer:
+        return signer
+    if previous.successor is not None and successor_path(key).exists():
+        waiting = Signer.load(successor_path(key), first=False)
+        if waiting.public == previous.successor:  # whoever rotated died before it was in place
+            take_over(key)
+            return waiting
+    raise KeyUnavailable("the signing key is not the one the last checkpoint names", code="SIGNER_CHANGED")
 
 
 def _last(store: Worm, copied: int) -> Checkpoint | None:

@@ -51,6 +51,10 @@ class Signer:
     def public(self) -> bytes:
         return self._key.public_key().public_bytes_raw()
 
+    @property
+    def public_pem(self) -> bytes:
+        return self._key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
     def sign(self, message: bytes) -> bytes:
         return self._key.sign(message)
 
@@ -58,6 +62,26 @@ class Signer:
 def public_path(path: Path) -> Path:
     """Where the public half of a signing key lies."""
     return path.with_suffix(".pub")
+
+
+def successor_path(path: Path) -> Path:
+    """Where the key waits that takes over from a signing key."""
+    return path.with_name(f"{path.name}.next")
+
+
+def take_over(path: Path) -> None:
+    """Put the waiting key in the place of the signing key, whose private half is gone then.
+
+    Raises KeyUnavailable where the files cannot be moved; the waiting key stays, and the next sealing tries again.
+    """
+    waiting = successor_path(path)
+    public = Signer.load(waiting, first=False).public_pem
+    try:
+        public_path(waiting).write_bytes(public)
+        public_path(waiting).replace(public_path(path))
+        waiting.replace(path)
+    except OSError as error:
+        raise KeyUnavailable(f"cannot put the new signing key into place ({error.strerror})") from None
 
 
 def load_public(path: Path) -> bytes:
@@ -80,8 +104,7 @@ def _create(path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not _place(path, private, 0o600):
             return  # another process was first; its key counts
-        public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-        _place(public_path(path), public, 0o644)
+        _place(public_path(path), Signer(key).public_pem, 0o644)
     except OSError as error:
         raise KeyUnavailable(f"cannot make the signing key ({error.strerror}); check MEDBILL_AUDIT_KEY") from None
 
