@@ -21,8 +21,8 @@ from medbill.audit.anchor import Anchor
 from medbill.audit.find import Search
 from medbill.audit.ledger import KNOWN_DETAILS, Event, Ledger, RunContext
 from medbill.audit.roles import permit
-from medbill.audit.seal import Places, seal
-from medbill.audit.signing import load_public
+from medbill.audit.seal import Places, rotate, seal
+from medbill.audit.signing import load_public, public_path
 from medbill.audit.tables import CHAINS, number, rows
 from medbill.audit.verify import verify as recompute
 from medbill.audit.worm import worm
@@ -107,6 +107,24 @@ def checkpoint(
             typer.echo(str(error), err=True)
         if every is None or stop.wait(every):
             return
+
+
+@app.command()
+def rotate_signing_key(checkpoints: _Place = None) -> None:
+    """Make a checkpoint that hands the signing over to a new key, which then lies in the place of the old one.
+
+    MEDBILL_ACTOR must say who. Verifiers that pin the old key accept the new one from there on; give them its public half
+    at leisure. A sealer on another machine needs the new key file at once.
+    """
+    settings = Settings.from_env()
+    permit(settings, os.environ.get("MEDBILL_ACTOR"), "keys")
+    places = Places.of(settings)
+    event = Event("update", "audit.rotate_signing_key", "operations", "-", "audit:signing_key")
+    with Ledger(db.engine(settings.database_url), RunContext.from_env()).touch(event) as touch:
+        made = rotate(db.engine(settings.seal_url), worm(checkpoints or places.checkpoints), places.key)
+        new = made.next_signer.hex()
+        touch.note(checkpoint=made.number, former=made.signer.hex(), successor=new)
+    typer.echo(f"checkpoint {made.number} hands over to {new}; its public half is in {public_path(places.key).name}")
 
 
 @app.command()
@@ -215,7 +233,9 @@ def abandon(id: Annotated[str, typer.Argument(help="Number of an intent row with
         subject_token=row["subject_token"],
         source_hash=row["source_hash"],
     )
-    typer.echo(f"row {Ledger(db.engine(Settings.from_env().database_url), RunContext.from_env()).abandon(event, row['event_id'])}")
+    typer.echo(
+        f"row {Ledger(db.engine(Settings.from_env().database_url), RunContext.from_env()).abandon(event, row['event_id'])}"
+    )
 
 
 def _row(id: str) -> Mapping[Any, Any]:
