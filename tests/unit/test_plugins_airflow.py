@@ -249,15 +249,20 @@ def test_a_ledger_that_is_down_fails_no_task_but_is_said(
     assert "DOE" not in caplog.text
 
 
-def test_what_the_tasks_return_is_made_of_known_keys() -> None:
-    from medbill.pipelines import tasks
+def test_what_the_tasks_return_is_made_of_known_keys_and_words() -> None:
+    from medbill.pipelines import guard, tasks
+    from medbill.platforms import registry
 
-    known = importlib.import_module("medbill_plugin.references").KEYS
+    references = importlib.import_module("medbill_plugin.references")
     returned = {
         key.value
-        for node in ast.walk(ast.parse(Path(tasks.__file__).read_text()))
-        if isinstance(node, ast.Return) and isinstance(node.value, ast.Dict)
-        for key in node.value.keys
+        for module in (tasks, guard)
+        for node in ast.walk(ast.parse(Path(module.__file__).read_text()))
+        if isinstance(node, ast.Return) and node.value is not None
+        for made in ast.walk(node.value)
+        if isinstance(made, ast.Dict)
+        for key in made.keys
         if isinstance(key, ast.Constant)
     }
-    assert {"practice", "waiting", "days"} <= returned <= known
+    assert {"practice", "platform", "waiting", "days", "checkpoint"} <= returned <= references.KEYS
+    assert set(registry.NAMES) <= references.WORDS
