@@ -88,5 +88,10 @@ def test_without_a_seeded_practice_there_is_nothing_to_plant_into(tmp_path: Path
     assert done.exit_code == 1 and isinstance(done.exception, BadInput | SystemExit)
 
 
-def test_a_sweep_needs_its_canaries() -> None:
+def test_a_sweep_needs_its_canaries(tmp_path: Path) -> None:
     assert CliRunner().invoke(app, ["phi-sweep"]).exit_code == 2
+    gone = CliRunner().invoke(app, ["phi-sweep", "--canaries", str(tmp_path / "nowhere")])
+    assert gone.exit_code == 2 and "CANARIES" in gone.output
+    (tmp_path / "c.jsonl").write_text('{"kind": "ssn", "value": "412-55-6789"}')
+    odd = CliRunner().invoke(app, ["phi-sweep", "--canaries", str(tmp_path / "c.jsonl"), "--without", "attic=no"])
+    assert odd.exit_code == 2 and "attic" in odd.output

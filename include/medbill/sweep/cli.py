@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from medbill.errors import BadInput
+from medbill.errors import BadInput, MedbillError
 from medbill.settings import Settings
 
 app = typer.Typer(
@@ -38,16 +38,21 @@ def run(
         return
     from medbill.sweep.canaries import read
     from medbill.sweep.plan import Told, plan
-    from medbill.sweep.run import details, sweep
+    from medbill.sweep.run import CANNOT, details, sweep
 
     if canaries is None:
         raise typer.BadParameter("say which file of canaries: --canaries FILE")
     where: dict[str, list[str]] = {}
     for name, value in _pairs(place):
         where.setdefault(name, []).append(value)
-    found = read(canaries)
     told = Told(where, dict(_pairs(without)), temp or ())
-    report = sweep(found, plan(Settings.from_env(), canaries, told), (lambda _: None) if as_json else typer.echo)
+    try:
+        found = read(canaries)
+        planned = plan(Settings.from_env(), canaries, told)
+    except MedbillError as error:
+        typer.echo(error, err=True)
+        raise typer.Exit(CANNOT) from None
+    report = sweep(found, planned, (lambda _: None) if as_json else typer.echo)
     if as_json:
         typer.echo(json.dumps(report.to_dict(), indent=1))
     else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import binascii
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -37,6 +36,7 @@ WHERE n.nspname = %s AND c.relname = %s AND a.attnum > 0 AND NOT a.attisdropped 
 """
 #: Ends a value: none reaches into the next.
 _END = b"\n\xff\n"
+_ROWS = 2000
 
 
 @dataclass(frozen=True)
@@ -127,34 +127,12 @@ def _columns(cursor: Any, schema: str, table: str) -> Iterator[Item]:
 
 
 def _values(cursor: Any, relation: sql.Composable, column: str, binary: bool) -> Iterator[tuple[int, bytes]]:
-    form = "encode({}, 'hex')" if binary else "{}::text"
-    value = sql.SQL(form).format(sql.Identifier(column))
-    query = sql.SQL("COPY (SELECT {} FROM {} WHERE {} IS NOT NULL) TO STDOUT").format(
-        value, relation, sql.Identifier(column)
-    )
-    sink = _Sink(binary)
-    cursor.copy_expert(query, sink)
-    yield from pieces(iter(sink.parts))
-
-
-class _Sink:
-    """Takes what COPY writes, undoes its escapes, ends every value."""
-
-    def __init__(self, binary: bool) -> None:
-        self._binary = binary
-        self.parts: list[bytes] = []
-
-    def write(self, data: bytes) -> int:
-        for line in data.splitlines(keepends=False) if self._binary else [data]:
-            self.parts.append(binascii.unhexlify(line) + _END if self._binary else _unescaped(line))
-        return len(data)
-
-
-def _unescaped(data: bytes) -> bytes:
-    if b"\\" in data:
-        # no value of PostgreSQL holds a zero byte
-        data = data.replace(b"\\\\", b"\0")
-        for written, meant in ((b"\\n", b"\n"), (b"\\r", b"\r"), (b"\\t", b"\t"), (b"\\b", b"\b"), (b"\\f", b"\f")):
-            data = data.replace(written, meant)
-        data = data.replace(b"\\v", b"\v").replace(b"\0", b"\\")
-    return data
+    """The values of a column one after another, read by a cursor on the server, so that no table is too large."""
+    value = sql.Identifier(column) if binary else sql.SQL("{}::text").format(sql.Identifier(column))
+    query = sql.SQL("SELECT {} FROM {} WHERE {} IS NOT NULL").format(value, relation, sql.Identifier(column))
+    with cursor.connection.cursor(name="sweep") as rows:
+        rows.itersize = _ROWS
+        rows.execute(query)
+        yield from pieces(
+            (bytes(found) if binary else found.encode("utf-8", "surrogateescape")) + _END for (found,) in rows
+        )

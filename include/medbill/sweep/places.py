@@ -13,7 +13,7 @@ from medbill.errors import MedbillError
 from medbill.store.objects import ObjectStore
 
 #: Bytes that are searched at once, and by which two such pieces of one file or column overlap.
-PIECE, OVERLAP = 64 * 1024 * 1024, 64 * 1024
+PIECE, OVERLAP = 16 * 1024 * 1024, 64 * 1024
 _GZIP = b"\x1f\x8b"
 _WHOLE = (b"PK\x03\x04", b"PAR1", b"ARROW1", b"SQLite format 3\x00", b"BZh", b"\xfd7zXZ\x00", b"\x28\xb5\x2f\xfd")
 _MOST = 2 * 1024 * 1024 * 1024
@@ -61,17 +61,20 @@ class Plan:
 
 def pieces(chunks: Iterator[bytes], size: int = PIECE, overlap: int = OVERLAP) -> Iterator[tuple[int, bytes]]:
     """A stream in pieces of about `size` bytes, each beginning with the last `overlap` bytes of the one before."""
-    held, offset = b"", 0
-    fresh = False
+    held: list[bytes] = []
+    filled = offset = kept = 0
     for chunk in chunks:
-        held += chunk
-        fresh = fresh or bool(chunk)
-        if len(held) >= size:
-            yield offset, held
-            offset += len(held) - overlap
-            held, fresh = held[-overlap:], False
-    if fresh:
-        yield offset, held
+        held.append(chunk)
+        filled += len(chunk)
+        if filled >= size:
+            data = b"".join(held)
+            yield offset, data
+            held = [data[-overlap:]]
+            kept = len(held[0])
+            offset += len(data) - kept
+            filled = kept
+    if filled > kept:
+        yield offset, b"".join(held)
 
 
 def folder(name: str, root: Path, *, without: frozenset[Path] = frozenset(), filled: bool = False) -> Place:

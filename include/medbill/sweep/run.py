@@ -119,6 +119,8 @@ def _search(searcher: Searcher, place: Place) -> Searched:
         done.problem = "something in it is damaged, or grows beyond bounds when unpacked"
     except MedbillError as error:
         done.problem = str(error)
+    except Exception as error:  # whatever it is, the place was not searched; its text may quote what was read
+        done.problem = f"searching it failed ({type(error).__name__})"
     if place.filled and done.problem is None and done.bytes == 0:
         done.problem = "there is not one byte in it: is it the right place?"
     return done
