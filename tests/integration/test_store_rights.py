@@ -135,7 +135,7 @@ def test_a_plain_set_would_survive_and_is_nowhere_in_the_code(app: sa.Engine, he
 
 
 def test_every_transaction_of_the_code_names_its_practice() -> None:
-    """Without one it would see no rows and say nothing. The ledger and the migrations touch no table of a practice."""
+    """Without one it would see no rows and say nothing. Ledger and migrations touch no table of a practice."""
     found = 0
     for path in [p for folder in ("include/medbill", "plugins") for p in (ROOT / folder).rglob("*.py")]:
         if path.parent.name == "audit" or path.name == "schema.py":
@@ -143,6 +143,8 @@ def test_every_transaction_of_the_code_names_its_practice() -> None:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] == "transaction":
                 found += 1
+                if node.args and ast.unparse(node.args[0]).endswith(("sealer", "audit_url)")):
+                    continue  # logins that see the ledger alone
                 assert len(node.args) + len(node.keywords) >= 2, f"{path.name}:{node.lineno} names no practice"
     assert found > 40
 

@@ -143,7 +143,7 @@ def test_only_the_migration_knows_the_owner_of_the_database(compose: dict[str, A
             name
         )
         assert ("POSTGRES_PASSWORD" in text) == (name == "postgres"), name
-        assert ("medbill_sealer" in text) == ("medbill_verifier" in text) == (name == "migrate"), name
+        assert ("medbill_sealer" in text) == ("medbill_verifier" in text) == (name in ("migrate", "worker")), name
 
 
 def test_docker_itself_accepts_it_where_there_is_one(tmp_path: Path) -> None:
