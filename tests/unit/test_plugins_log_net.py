@@ -25,6 +25,7 @@ CAUGHT = {
 KEPT = [
     "task 01a20e84-9660-70f2-98b4-2430ea4822f0 of manual__2026-11-24T10:00:00.123456+00:00 done at 2026-11-24 in 12.34 s",
     "GET http://127.0.0.1:8080/api/v2/dags/deidentify/dagRuns 200 in 12 ms, 123456 bytes",
+    "span 4111111111111111 took 12 ms",
     "landed 1204 claims, paid 123456.78, checksum " + "ab12" * 16,
 ]
 
