@@ -157,7 +157,11 @@ def _lines(count: int, last: dict[int, tuple[int, bytes]], start: datetime) -> I
         seq, link = last[chain]
         at = start + timedelta(milliseconds=n * 15)
         clock, claim = at.isoformat(timespec="microseconds"), f"[CLAIM_{made.randrange(claims):012d}]"
-        details = f'"model":"m-1","tokens":["[MRN_{n:012d}]"]' if n % 20 == 0 else '"claims":120,"files":2,"lines":340'
+        details = (
+            f'"model":"m-1","tokens":["[MRN_{n:012d}]"]'
+            if n % 20 == 0
+            else f'"claims":{n % 887},"files":{n % 7},"lines":{n % 9973}'
+        )
         payload = (
             f'{{"action":"read","actor":"medbill","dag_id":"post_payments","details":{{{details}}},"event_id":"{event_id}",'
             f'"idempotency_key":"{event_id}","kind":"landing.read","map_index":3,"occurred_at":"{clock}",'

@@ -185,6 +185,26 @@ def test_a_connection_killed_in_the_pool_is_replaced(database: sa.Engine) -> Non
     assert verify(database).rows == 2
 
 
+@pytest.mark.parametrize("isolation", [None, "AUTOCOMMIT", "REPEATABLE READ"])
+def test_a_connection_goes_back_to_the_pool_as_it_was(database: sa.Engine, isolation: Any) -> None:
+    arguments = {} if isolation is None else {"isolation_level": isolation}
+    engine = sa.create_engine(database.url, pool_size=1, max_overflow=0, hide_parameters=True, **arguments)
+    Ledger(engine, RUN).record(READ)
+    with engine.connect() as connection:
+        connection.exec_driver_sql("CREATE TABLE public.kept (x integer)")
+        connection.rollback()
+    assert sa.inspect(database).has_table("kept", schema="public") is (isolation == "AUTOCOMMIT")
+    engine.dispose()
+
+
+def test_a_row_is_there_once_it_is_acknowledged(database: sa.Engine) -> None:
+    """Committed and flushed, not on its way: synchronous_commit is on where rows are appended."""
+    number = Ledger(database, RUN).record(READ)
+    with database.connect() as connection:
+        assert connection.scalar(sa.select(sa.func.count()).where(rows.c.seq * 16 + rows.c.chain == number)) == 1
+        assert connection.scalar(sa.text("SHOW synchronous_commit")) == "on"
+
+
 def test_an_abandoned_intent_is_closed_and_says_by_whom(database: sa.Engine) -> None:
     event_id = "0190b6ac-0000-7000-8000-000000000001"
     Ledger(database, RUN)._append(READ, "intent", event_id)

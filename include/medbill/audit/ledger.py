@@ -205,7 +205,7 @@ class Ledger:
         pooled = self._db.raw_connection()
         try:
             raw: Any = pooled.dbapi_connection
-            raw.autocommit = True
+            before, raw.autocommit = raw.autocommit, True
             try:
                 with raw.cursor() as cursor:
                     cursor.execute("SELECT audit.append(%s)", (payload,))
@@ -214,7 +214,7 @@ class Ledger:
                 if raw.closed:
                     pooled.invalidate()
                 else:
-                    raw.autocommit = False
+                    raw.autocommit = before
         finally:
             pooled.close()
 

@@ -145,11 +145,11 @@ _Passed = tuple[int, bytes, int]
 
 @dataclass
 class _Left:
-    """Of sound rows: the texts around their details, how many quotes those may have together, and the details."""
+    """Of sound rows: the texts around their details, how many quotes those may have together, and the different details."""
 
     texts: list[bytes] = field(default_factory=list)
     quotes: int = 0
-    details: list[bytes] = field(default_factory=list)
+    details: set[bytes] = field(default_factory=set)
 
 
 class _Lines:
@@ -201,7 +201,7 @@ class _Walk:
             joined.count(b'"') != left.quotes  # there can be only more of them
             or b"\\" in joined
             or (np.frombuffer(joined, np.uint8) < 32).any()
-            or not _objects(left.details)
+            or not _objects(list(left.details))
         ):
             self._seq, self._link = seq, link
             passed, doubts, _ = self._rows(batch, strict=True)
@@ -221,12 +221,8 @@ class _Walk:
                 key_end += 120
                 first_end = key_end + 4 + _length(data, key_end)[0]
                 last_end = first_end + 4 + _length(data, first_end)[0]
-                first, last, payload = (
-                    data[key_end + 4 : first_end],
-                    data[first_end + 4 : last_end],
-                    data[last_end + 4 :],
-                )
-                before, behind = len(first), len(payload) - len(last)
+                first, last, start = data[key_end + 4 : first_end], data[first_end + 4 : last_end], last_end + 4
+                before, behind = start + len(first), len(data) - len(last)
                 sound = (
                     number_ == seq + 1
                     and prev == link
@@ -237,9 +233,9 @@ class _Walk:
                     ).digest() == row
                     and sha256(data[120:key_end]).digest()[0] % CHAINS == mine
                     and before <= behind
-                    and payload.startswith(first)
-                    and payload.endswith(last)
-                    and (not strict or _plain(first + last, quotes, payload[before:behind]))
+                    and data.startswith(first, start)
+                    and data.endswith(last)
+                    and (not strict or _plain(first + last, quotes, data[before:behind]))
                 )  # fmt: skip
             except struct.error:  # a column that is NULL, a time without end
                 sound = False
@@ -247,7 +243,7 @@ class _Walk:
                 left.texts += (first, last)
                 left.quotes += quotes
                 if before < behind:
-                    left.details.append(payload[before:behind])
+                    left.details.add(data[before:behind])
             else:
                 doubts.append(_Doubt("({},{})".format(*_PLACE.unpack(place)), seq, link))
                 row = _row_hash(data)
@@ -264,11 +260,11 @@ class _Walk:
         start = 0
         while self._seal is not None and seqs and seqs[-1] >= self._seal:
             end = bisect_right(seqs, self._seal)
-            self.tree.extend(leaf(row) for _, row, _ in passed[start:end])
+            self.tree.extend([leaf(row) for _, row, _ in passed[start:end]])
             if end > start and seqs[end - 1] == self._seal:
                 found.seals[self._seal] = (passed[end - 1][1], self.tree.root())
             self.tree, self._seal, start = Tree(), next(self._seals, None), end
-        self.tree.extend(leaf(row) for _, row, _ in passed[start:])
+        self.tree.extend([leaf(row) for _, row, _ in passed[start:]])
         if self._seal is None and found.waiting is None and start < len(passed):
             found.waiting = _moment(passed[start][2])
 
