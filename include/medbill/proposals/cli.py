@@ -202,6 +202,7 @@ def edit(
 @app.command()
 def apply(practice: _Practice = None, as_json: _AsJson = False) -> None:
     """Write approved proposals back to the billing platform now (the DAG apply_proposals does it by itself)."""
+    from medbill.errors import PlatformError
     from medbill.pipelines import apply as pipeline
     from medbill.pipelines import connections
     from medbill.pipelines.context import Context
@@ -210,8 +211,13 @@ def apply(practice: _Practice = None, as_json: _AsJson = False) -> None:
     chosen = [ctx.settings.practice(practice)] if practice else ctx.settings.practices()
     failed = False
     for name, platform in [(p.id, p.platform) for p in chosen if p.platform is not None]:
-        with connections.client(ctx, name, connections.from_env(platform, name)) as writer:
-            done = pipeline.apply(ctx, name, writer)
+        try:
+            with connections.client(ctx, name, connections.from_env(platform, name)) as writer:
+                done = pipeline.apply(ctx, name, writer)
+        except PlatformError as error:  # one practice's platform does not hold up the others
+            typer.echo(f"{name}: {error}", err=True)
+            failed = True
+            continue
         failed = failed or done.failed > 0
         if as_json:
             typer.echo(json.dumps({"practice": name, **asdict(done)}))
