@@ -22,7 +22,7 @@ from medbill.deid.text.engine import Engine
 from medbill.deid.text.errors import TextTooHard
 from medbill.errors import BadInput, QualityGateClosed, StoreUnavailable, TamperedData, TokenRefused
 from medbill.model.claims import NOTES
-from medbill.pipelines import deidentify, extract, notes, shred
+from medbill.pipelines import deidentify, extract, notes, retention, shred, shred_landed
 from medbill.pipelines.context import Context, Partition
 from medbill.pipelines.vault_cli import app
 from medbill.platforms.base import Extraction
@@ -259,7 +259,14 @@ def test_a_shredded_patient_is_gone_from_the_vault_and_nobody_else_is(world: Wor
     own = shred.tokens_of(world.ctx, PRACTICE, patient)
     before = vault.reveal(own)
     assert {patient, *claims} <= set(own)
-    assert shred.shred(world.ctx, PRACTICE, patient) == len(own)
+    done = shred.shred(world.ctx, PRACTICE, patient)
+    assert done.values == len(own) and done.objects > 0
+    left = shred_landed.Values(before.values())
+    for key in world.ctx.objects.list("landing/"):
+        zone, context = retention.context_of(key)
+        opened = world.ctx.envelopes.open_object(PRACTICE, zone, context, world.ctx.objects.get(key))
+        assert not left.in_object(opened)
+    assert shred.shred(world.ctx, PRACTICE, patient) == shred.Shredded(0, 0, 0)
     for token in own:
         with pytest.raises(TokenRefused) as refused:
             vault.reveal([token])

@@ -38,14 +38,15 @@ def shred(
     actor: _Actor,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Make what the vault knows of one patient unreadable, for good and for everybody."""
+    """Make what the vault knows of one patient unreadable, for good and for everybody, and what was landed of them."""
     from medbill.pipelines import shred as pipeline
 
     ctx = _context(actor, practice, "shred")
     if not yes:
         count = len(pipeline.tokens_of(ctx, practice, patient))
         typer.confirm(f"shred {count} values of one patient? They cannot be brought back", abort=True)
-    typer.echo(f"{pipeline.shred(ctx, practice, patient)} values shredded")
+    done = pipeline.shred(ctx, practice, patient)
+    typer.echo(f"{done.values} values shredded, {done.objects} landed objects purged, {done.rewritten} sealed anew")
 
 
 def _context(actor: str, practice: str, command: str) -> Context:
