@@ -85,3 +85,23 @@ def test_a_database_that_cannot_start_says_where_to_look(folder: Path) -> None:
     shutil.rmtree(server.data)
     with pytest.raises(psycopg2.Error):
         psycopg2.connect(dbname="medbill", user="postgres", host=str(server.sockets))
+
+
+def test_airflows_database_belongs_to_its_login_also_where_the_superuser_made_it(server: Postgres) -> None:
+    server.start()
+    admin = sa.create_engine(server.url("airflow", login="postgres"), poolclass=sa.NullPool)
+    with admin.begin() as connection:  # as an older home has it
+        connection.exec_driver_sql("CREATE TABLE dag (id serial PRIMARY KEY, n bigint GENERATED ALWAYS AS IDENTITY)")
+        connection.exec_driver_sql(
+            "CREATE SEQUENCE alone; CREATE TYPE state AS ENUM ('up'); CREATE VIEW v AS SELECT 1 a"
+        )
+    server.start()
+    airflow = sa.create_engine(server.url("airflow"), poolclass=sa.NullPool)
+    with airflow.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE dag ADD COLUMN state state; INSERT INTO dag (state) VALUES ('up')")
+        connection.exec_driver_sql("DROP VIEW v; DROP SEQUENCE alone; CREATE TABLE mine (a int)")
+        assert not connection.scalar(
+            sa.text("SELECT rolsuper OR rolcreaterole FROM pg_roles WHERE rolname = current_user")
+        )
+        owner = "SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = 'airflow'"
+        assert connection.scalar(sa.text(owner)) == "airflow"
