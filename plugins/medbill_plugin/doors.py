@@ -30,7 +30,7 @@ _API = re.compile(r"/(?:api/v2|ui)/(?!connections|variables|pools|auth)")
 #: Commands that start something with what they are given.
 _STARTS = frozenset({
     ("dags", "trigger"), ("dags", "test"), ("backfill", "create"), ("assets", "materialize"),
-    ("tasks", "test"), ("tasks", "render"), ("tasks", "clear"),
+    ("tasks", "test"), ("tasks", "render"),
 })  # fmt: skip
 _PLAIN = re.compile(r"[A-Za-z0-9_./:+@,~-]*")
 

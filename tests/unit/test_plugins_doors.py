@@ -299,3 +299,18 @@ def test_the_tests_the_rows_name_exist() -> None:
         assert names, door
         for name in names:
             assert f"def {name}(" in written, f"{door}: {name}"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "dags trigger deidentify",
+        'dags trigger post_payments --conf {"practice":"lakeside","day":"2026-11-24"}',
+        "dags trigger deidentify -r manual__2026-11-24T10:00:00+00:00",
+        "backfill create --dag-id post_payments --from-date 2026-11-01 --to-date 2026-11-02T00:00:00Z --reprocess-behavior none",
+        "dags list-runs deidentify",
+        "connections add x --conn-uri http://user:secret@host",
+    ],
+)
+def test_commands_of_operators_pass(command: str) -> None:
+    _plugin("doors").refuse_command_line(["airflow", *command.split()])
