@@ -34,12 +34,12 @@ def apply_proposals():
         return tasks.accounts()
 
     @task(multiple_outputs=False, inlets=[PROPOSALS], outlets=[WRITE_BACKS])
-    def apply(account: dict) -> dict:
+    def apply(practice: str, platform: str) -> dict:
         from medbill.pipelines import tasks
 
-        return tasks.apply(account["practice"], run.connection(account["platform"], account["practice"]))
+        return tasks.apply(practice, run.connection(platform, practice))
 
-    apply.expand(account=accounts())
+    apply.expand_kwargs(accounts())
 
 
 apply_proposals()
