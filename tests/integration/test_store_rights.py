@@ -348,6 +348,23 @@ def test_an_account_that_may_create_roles_migrates_and_then_owns_nothing(databas
     assert _state(sa.create_engine(url, poolclass=sa.NullPool), "DELETE FROM audit.rows") == "42501"
 
 
+def test_what_the_ledgers_groups_lack_is_given_by_the_next_migration(database: sa.Engine) -> None:
+    """A ledger made by an account that could not make roles has none of its grants."""
+    with database.begin() as connection:
+        for name, groups in rights.AUDIT_RIGHTS.items():
+            for group in groups:
+                connection.exec_driver_sql(f"REVOKE ALL ON {name} FROM {group}")
+    app, sealer = _login(database, *rights.APP_GROUPS), _login(database, rights.SEALER)
+    assert _state(sealer, "SELECT 1 FROM audit.rows") == "42501"
+    schema.upgrade(database.url.render_as_string(hide_password=False))
+    Ledger(app, RunContext()).record(Event("read", "a", "payment", "lakeside", "r"))
+    assert _state(sealer, "SELECT 1 FROM audit.rows") is None
+    assert _state(sealer, "INSERT INTO audit.checkpoints (number, content) VALUES (1, '')") is None
+    assert _state(sealer, "INSERT INTO audit.heads VALUES (0, 0, '')") == "42501"
+    app.dispose()
+    sealer.dispose()
+
+
 def test_an_account_that_may_not_is_told(database: sa.Engine) -> None:
     with database.begin() as connection:
         connection.exec_driver_sql("CREATE ROLE nobody_special LOGIN")

@@ -43,6 +43,7 @@ RIGHTS: Final[dict[str, dict[str, str]]] = {
     "outbox": {APP: _KEPT, EVERY: "SELECT"},
     "platform_budgets": {APP: _KEPT},
     "platform_circuits": {APP: _KEPT},
+    "work_items": {APP: _KEPT, EVERY: "SELECT"},
     # a token of another practice is told from one that was never made: token and practice, never the value
     "vault_tokens": {VAULT: _KEPT, EVERY: "SELECT (practice, token)"},
     "vault_secrets": {VAULT: f"{_KEPT}, DELETE"},
@@ -53,6 +54,13 @@ RIGHTS: Final[dict[str, dict[str, str]]] = {
     "token_grants": {VAULT: "SELECT, INSERT, DELETE"},
     # wrapped keys; making one looks at the newest of all practices, so that no second master key comes in beside the first
     "data_keys": {APP: "SELECT", VAULT: "SELECT, DELETE", EVERY: _KEPT},
+}
+#: What the ledger's groups may, as its migrations say; they skip it where an account that may not make roles runs them.
+AUDIT_RIGHTS: Final[dict[str, dict[str, str]]] = {
+    "TABLE audit.rows": {SEALER: "SELECT", AUDITOR: "SELECT"},
+    "TABLE audit.heads": {SEALER: "SELECT", AUDITOR: "SELECT"},
+    "TABLE audit.checkpoints": {SEALER: "SELECT, INSERT", AUDITOR: "SELECT"},
+    "FUNCTION audit.append(bytea)": {WRITER: "EXECUTE"},
 }
 #: Tables whose rows belong to a practice through another table.
 THROUGH: Final = {"proposal_events": "EXISTS (SELECT FROM medbill.proposals p WHERE p.id = proposal_id)"}
@@ -100,6 +108,11 @@ def apply(connection: sa.Connection) -> None:
         name = f"medbill.{table['name']}"
         statements += [f"REVOKE ALL ON {name} FROM {group}" for group in (APP, VAULT, EVERY, ANALYST)]
         statements += [f"GRANT {what} ON {name} TO {group}" for group, what in RIGHTS.get(table["name"], {}).items()]
+    found = set(connection.scalars(_AUDITED))
+    if found:
+        statements.append(f"GRANT USAGE ON SCHEMA audit TO {WRITER}, {SEALER}, {AUDITOR}")
+    for name in sorted(found & AUDIT_RIGHTS.keys()):
+        statements += [f"GRANT {what} ON {name} TO {group}" for group, what in AUDIT_RIGHTS[name].items()]
     for statement in statements:
         connection.exec_driver_sql(statement)
     if not connection.scalar(sa.text("SELECT rolsuper FROM pg_roles WHERE rolname = current_user")):
@@ -153,6 +166,12 @@ SELECT c.relname AS name, c.relrowsecurity AS secured, c.relforcerowsecurity AS 
          AS by_practice,
        ARRAY(SELECT p.polname::text FROM pg_policy p WHERE p.polrelid = c.oid) AS policies
 FROM pg_class c WHERE c.relnamespace = 'medbill'::regnamespace AND c.relkind IN ('r', 'p') ORDER BY c.relname
+""")
+_AUDITED = sa.text("""
+SELECT 'TABLE ' || c.oid::regclass FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = 'audit' AND c.relkind IN ('r', 'p')
+UNION ALL
+SELECT 'FUNCTION ' || p.oid::regprocedure FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname = 'audit'
 """)
 # The schema first: who owns a table must be able to make one there.
 _OWNED = sa.text("""
