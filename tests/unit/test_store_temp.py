@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -28,11 +30,13 @@ def test_a_link_in_its_place_is_refused(tmp_path: Path) -> None:
         temp.folder(tmp_path)
 
 
-def test_libraries_put_their_files_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", None)
-    path = temp.use(tmp_path)
-    with tempfile.NamedTemporaryFile() as file:
-        assert Path(file.name).parent == path
+def test_programs_put_their_files_there_unless_sockets_would_not_fit() -> None:
+    code = "import tempfile; print(tempfile.gettempdir())"
+    with tempfile.TemporaryDirectory(prefix="mb-") as home:
+        told = temp.environment(Path(home))
+        done = subprocess.run([sys.executable, "-c", code], env={**os.environ, **told}, capture_output=True, text=True)
+        assert done.stdout.strip() == str(Path(home) / "temp") == told["TMPDIR"]
+        assert temp.environment(Path(home) / ("long" * 20)) == {}
 
 
 def test_old_files_are_overwritten_and_removed_young_ones_stay(tmp_path: Path) -> None:

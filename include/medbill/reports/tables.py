@@ -182,6 +182,7 @@ def denial_tables(
             "enable_external_access": False,
             "autoinstall_known_extensions": False,
             "autoload_known_extensions": False,
+            "temp_directory": "",  # nothing is spilled
         }
     ) as connection:
 

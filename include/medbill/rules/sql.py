@@ -16,7 +16,12 @@ def connect(**tables: pa.Table) -> duckdb.DuckDBPyConnection:
     import duckdb
 
     connection = duckdb.connect(
-        ":memory:", config={"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
+        ":memory:",
+        config={
+            "autoinstall_known_extensions": "false",
+            "autoload_known_extensions": "false",
+            "temp_directory": "",  # what does not fit into memory fails, and is not spilled
+        },
     )
     for name, table in tables.items():
         connection.register(name, table)

@@ -13,6 +13,7 @@ from medbill.settings import Settings
 from medbill.stack.files import Home, Secrets, users
 from medbill.stack.ports import HOST, Ports
 from medbill.stack.postgres import Postgres
+from medbill.store import temp
 
 ROOT = Path(__file__).resolve().parents[3]
 #: Of the caller's environment: what a program needs to run, and the settings that are ours to take.
@@ -112,6 +113,7 @@ def airflow_env(settings: Settings, ports: Ports, checkout: Checkout | None = No
     env = {name: value for name, value in os.environ.items() if name in _KEPT or name.startswith(_OURS)}
     env.update({f"AIRFLOW__{section.upper()}__{key.upper()}": str(value) for (section, key), value in options.items()})
     env.update(medbill_env(settings))
+    env.update(temp.environment(settings.home))
     env.update(
         AIRFLOW_HOME=str(home.airflow),
         PYTHONPATH=os.pathsep.join((str(code.include), str(code.plugins))),

@@ -9,13 +9,13 @@ from __future__ import annotations
 import errno
 import os
 import stat
-import tempfile
 import time
 from pathlib import Path
 
 from medbill.errors import StoreUnavailable
 
 _PIECE = 1 << 20
+_SOCKET = len("/pymp-12345678/listener-12345678")
 
 
 def folder(home: Path) -> Path:
@@ -34,11 +34,14 @@ def folder(home: Path) -> Path:
     return path
 
 
-def use(home: Path) -> Path:
-    """Let this process put all its temporary files there, those of libraries too."""
+def environment(home: Path) -> dict[str, str]:
+    """Variables that let programs put their temporary files there, those of libraries too.
+
+    Empty where the path is too long for the sockets Python's multiprocessing makes in that folder (107 bytes): then the
+    system's folder serves, for which the same holds: nothing of ours is written there.
+    """
     path = folder(home)
-    tempfile.tempdir = str(path)
-    return path
+    return {"TMPDIR": str(path)} if len(os.fsencode(path)) + _SOCKET <= 107 else {}
 
 
 def empty(path: Path, seconds: float) -> int:
