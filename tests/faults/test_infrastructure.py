@@ -30,7 +30,7 @@ import psycopg2
 import pytest
 import sqlalchemy as sa
 
-from medbill.audit.ledger import RunContext
+from medbill.audit.ledger import Ledger, RunContext
 from medbill.audit.verify import verify
 from medbill.errors import KeyUnavailable, LedgerUnavailable, MedbillError, StoreUnavailable, TamperedData
 from medbill.pipelines import deidentify, post, receive
@@ -139,12 +139,13 @@ def disk(switch: Switch) -> Iterator[Switch]:
 
 @contextmanager
 def database(engine: sa.Engine, switch: Switch) -> Iterator[Switch]:
-    """Every COMMIT of a transaction that wrote something goes through the switch; once broken, every COMMIT does."""
-    commit, wrote = engine.dialect.do_commit, set()
+    """Every COMMIT of a transaction that wrote something goes through the switch, and every append to the ledger; once
+    broken, every COMMIT does."""
+    commit, append, wrote = engine.dialect.do_commit, Ledger._send, set()
     gone = psycopg2.OperationalError("server closed the connection unexpectedly ZQFIRSTAAAB")
 
     def written(_connection: Any, cursor: Any, statement: str, *_: Any) -> None:
-        if re.search(r"\b(INSERT|UPDATE|DELETE|audit\.append)\b", statement):
+        if re.search(r"\b(INSERT|UPDATE|DELETE)\b", statement):
             wrote.add(cursor.connection)
 
     def through(connection: Any) -> None:
@@ -156,9 +157,11 @@ def database(engine: sa.Engine, switch: Switch) -> Iterator[Switch]:
 
     sa.event.listen(engine, "after_cursor_execute", written)
     engine.dialect.do_commit = through
+    Ledger._send = lambda ledger, payload: switch.run(append, gone, ledger, payload)
     try:
         yield switch
     finally:
+        Ledger._send = append
         del engine.dialect.do_commit
         sa.event.remove(engine, "after_cursor_execute", written)
 
