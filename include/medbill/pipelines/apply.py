@@ -10,7 +10,7 @@ from medbill.lineage import facts
 from medbill.lineage.datasets import dataset
 from medbill.pipelines.context import Context
 from medbill.platforms.base import Writer
-from medbill.proposals import lifecycle, outbox
+from medbill.proposals import lifecycle, outbox, work
 from medbill.proposals.outbox import DispatchResult
 from medbill.store import db
 
@@ -32,6 +32,8 @@ def apply(ctx: Context, practice: str, writer: Writer) -> DispatchResult:
     """Expire what is out of date, then send everything approved; each act is in the ledger."""
     with db.transaction(ctx.db, practice) as connection:
         lifecycle.expire(connection, practice)
-    done = outbox.dispatch(ctx.db, practice, writer, _WriteBack(ctx, practice), ctx.ledger)
+    done = outbox.dispatch(
+        ctx.db, practice, work.OrByHand(writer, ctx.db, practice), _WriteBack(ctx, practice), ctx.ledger
+    )
     facts.wrote(dataset("platform", "write_backs"), done.applied)
     return done

@@ -228,6 +228,33 @@ def apply(practice: _Practice = None, as_json: _AsJson = False) -> None:
         raise typer.Exit(1)
 
 
+@app.command()
+def work(practice: _Practice = None, as_json: _AsJson = False) -> None:
+    """Approved write-backs that no platform takes by API: to be done by hand, the most urgent first."""
+    from medbill.proposals import work as queue
+
+    with _connection() as connection:
+        items = queue.open_items(connection, practice)
+    for item in items:
+        if as_json:
+            typer.echo(json.dumps(item, default=str))
+        else:
+            due = f"  by {item['due_on']}" if item["due_on"] else ""
+            typer.echo(f"{item['idempotency_key']}  {item['practice']}  {item['title']}{due}")
+    if not items and not as_json:
+        typer.echo("nothing to do by hand")
+
+
+@app.command("done")
+def work_done(key: str, *, actor: _Actor, practice: Annotated[str, typer.Option(help="whose item it is")]) -> None:
+    """Say that a work item was done by hand."""
+    from medbill.proposals import work as queue
+
+    with _connection(practice) as connection:
+        queue.done(connection, key, actor)
+    typer.echo(f"{key}  done")
+
+
 def _print(row: dict[str, Any]) -> None:
     from medbill.proposals import render
 

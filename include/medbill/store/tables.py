@@ -301,3 +301,21 @@ platform_circuits = sa.Table(
     sa.Column("error_code", sa.Text),
     sa.Column("updated_at", TIMESTAMP(timezone=True), nullable=False, server_default=_now),
 )
+
+#: Approved write-backs that no platform takes by API: a person does them by hand (medbill.proposals.work).
+work_items = sa.Table(
+    "work_items",
+    metadata,
+    sa.Column(
+        "idempotency_key", sa.Text, sa.ForeignKey("medbill.outbox.idempotency_key"), primary_key=True
+    ),  # of the write-back, which names the proposal
+    sa.Column("practice", sa.Text, nullable=False),
+    sa.Column("title", sa.Text, nullable=False),
+    sa.Column("priority", sa.Integer, nullable=False),
+    sa.Column("due_on", sa.Date),
+    sa.Column("status", sa.Text, nullable=False, server_default="open"),  # open, done
+    sa.Column("done_by", sa.Text),
+    sa.Column("done_at", TIMESTAMP(timezone=True)),
+    _created(),
+    sa.Index("work_items_status", "practice", "status"),
+)
