@@ -22,6 +22,7 @@ from medbill.pipelines.alarms import Alarm
 from medbill.pipelines.context import Context
 from medbill.proposals import outbox as boxes
 from medbill.settings import Settings
+from medbill.store import rights
 from medbill.store.tables import outbox, proposal_events, proposals
 
 pytestmark = pytest.mark.slow
@@ -248,3 +249,30 @@ def test_what_the_tasks_hand_over_is_taken_by_airflow(ctx: Context, monkeypatch:
     references.check(guard.ended(ctx, 0))
     references.check(guard.clean(ctx))
     references.check({"practice": PRACTICE, "stuck": 0, "left": 0})
+
+
+def test_the_logins_of_the_installation_are_enough(database: sa.Engine, ctx: Context) -> None:
+    """Pipelines, sealer and verifier each with their own least rights: sealing, verifying, purging, reconciling."""
+    urls = {}
+    with database.begin() as connection:
+        for name, groups in (
+            ("g_app", rights.APP_GROUPS),
+            ("g_seal", (rights.SEALER,)),
+            ("g_verify", (rights.AUDITOR,)),
+        ):
+            rights.login(connection, database.url.set(username=name), groups)
+            urls[name] = database.url.set(username=name).render_as_string(hide_password=False)
+    settings = replace(
+        ctx.settings, database_url=urls["g_app"], seal_url=urls["g_seal"], audit_url=urls["g_verify"], admin_url="-"
+    )
+    mine = Context.open(settings, RunContext(dag_id="test"))
+    sealed = mine.envelopes.seal_object(PRACTICE, "landing", "claims:2026-01-01:" + "a" * 64, b"x")
+    mine.objects.put(f"landing/{PRACTICE}/claims/2026-01-01/{'a' * 64}.sealed", sealed)
+    owed(ctx, "unknown", 30)
+    assert guard.seal(mine)["checkpoint"] == 1
+    assert guard.verify(mine)["unended"] == 0
+    assert boxes.give_up(mine.db, PRACTICE, guard.GIVE_UP) == 1
+    assert guard.clean(mine)["erased"] == 0
+    assert purge.run(mine, datetime.now(UTC) + timedelta(days=500)).erased["landing_superseded"] == 1
+    assert mine.objects.list("landing/") == []
+    assert guard.clean(mine) == {"erased": 0, "kept": 0, "locked": 0, "closed": 0}
