@@ -20,6 +20,8 @@ _ROOMS = {
     "vault": ("medbill.pipelines.vault_cli", "New keys for the token vault; shred one patient."),
     "retention": ("medbill.pipelines.retention_cli", "What is kept how long; purge what the policy lets go."),
     "keys": ("medbill.pipelines.keys_cli", "Which master key wraps what; rotate it."),
+    "reference": ("medbill.rules.reference.cli", "Load official code sets and edits; say which are in force."),
+    "scrub": ("medbill.pipelines.scrub_cli", "Check claims before they are sent."),
     "report": ("medbill.reports.cli", "Make reports."),
     "phi-sweep": ("medbill.sweep.cli", "Search every place for identifiers that may be nowhere."),
     "audit": ("medbill.audit.cli", "Verify and search the ledger."),

@@ -7,12 +7,14 @@ with code as (
     where grp is not null and code is not null and ncci_ptp is not null
     group by grp, code
 ),
-edit as (
-    select a.grp, e.*
-    from code a
-    join code b on b.grp = a.grp and b.code <> a.code
-    join ref_ptp e on e.version = a.version and e.column1 = a.code and e.column2 = b.code
-    where e.indicator <> '9' and a.dos >= e.effective and a.dos <= coalesce(e.deletion, date '9999-12-31')
+both_codes as materialized (  -- first, or the planner joins the codes with their half a billion edits
+    select a.grp, a.dos, a.version, a.code as column1, b.code as column2 from code a join code b on b.grp = a.grp and b.code <> a.code
+),
+edit as materialized (
+    select c.grp, e.*
+    from both_codes c
+    join ref_ptp e on e.version = c.version and e.column1 = c.column1 and e.column2 = c.column2
+    where e.indicator <> '9' and c.dos >= e.effective and c.dos <= coalesce(e.deletion, date '9999-12-31')
 ),
 pair as (
     select
@@ -54,7 +56,7 @@ select
     to_json({
         'column1': column1, 'column2': column2, 'modifier_indicator': indicator, 'effective': effective, 'deletion': deletion,
         'date_of_service': dos, 'modifiers': modifiers, 'other_claim_id': other_claim, 'other_line_item': other_line,
-        'other_modifiers': other_modifiers, 'rationale': rationale, 'table': v.kind, 'table_version': v.label,
+        'other_modifiers': other_modifiers, 'table': v.kind, 'table_version': v.label,
         'file': part, 'row': row, 'sha256': v.sha256
     })::varchar as evidence,
     case when indicator = '0' then 'Remove ' || column2 || ', or ' || column1 || ' if that was not done'

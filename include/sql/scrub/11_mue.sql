@@ -6,7 +6,7 @@ with day as (
     where grp is not null and code is not null and mue is not null and units > 0
     group by grp, code
 ),
-over as (
+over as materialized (
     select d.grp, d.code, d.units as day_units, m.version, m.units as most, m.adjudication, m.part, m.row
     from day d
     join ref_mue m on m.version = d.version and m.code = d.code

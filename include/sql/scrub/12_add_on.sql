@@ -1,6 +1,6 @@
 -- Add-on codes are paid with their primary procedure only (same patient, provider and day). Type 1: a listed primary. Type 2: the
 -- contractor says which, so any other procedure will do. Type 3: a listed one, or another the contractor may accept (review).
-with asked as (
+with asked as materialized (
     select l.line_id, l.claim_index, l.line_item, l.code, l.grp, l.dos, e.*
     from line l
     join ref_add_on e on e.version = l.add_on and e.add_on = l.code

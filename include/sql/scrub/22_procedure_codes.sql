@@ -1,11 +1,11 @@
 -- Procedure codes: form, HCPCS level II by its table (unknown, not yet or no longer in force), level I by the fee schedules.
 -- Dental codes (D) are the ADA's and in no CMS table.
-with used as (
+with used as materialized (
     select code, dos, hcpcs, pprrvu, clfs, regexp_full_match(code, '[A-CE-Z][0-9]{4}') as level_two
     from line where code is not null
     group by all
 ),
-judged as (
+judged as materialized (
     select u.*, 'CODE-FORM' as rule_id, 'error' as severity, 'is not the form of a procedure code' as what, null::integer as version,
            null::date as added, null::date as terminated, null::integer as row
     from used u where not regexp_full_match(u.code, '[0-9A-Z]{5}')

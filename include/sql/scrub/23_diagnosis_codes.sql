@@ -1,10 +1,10 @@
 -- ICD-10-CM by the release in force on the date of service: unknown, retired (another loaded release has it), not billable.
 -- One issue per claim and code. Also: an external cause listed first, and more diagnoses than the form holds.
-with used as (
+with used as materialized (
     select claim_index, unnest(diagnoses) as diagnosis, dos, icd10cm from line where icd10cm is not null
 ),
-distinct_code as (select distinct diagnosis, icd10cm from used),
-bad as (
+distinct_code as materialized (select distinct diagnosis, icd10cm from used),
+bad as materialized (
     select d.diagnosis, d.icd10cm, k.row,
         case when k.code is not null then 'ICD10-NOT-BILLABLE'
              when exists (select 1 from ref_icd10cm r where r.code = d.diagnosis and r.version <> d.icd10cm) then 'ICD10-RETIRED'

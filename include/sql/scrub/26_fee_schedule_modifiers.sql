@@ -1,5 +1,5 @@
 -- Modifiers the physician fee schedule does not allow with the code (PC/TC, bilateral, assistant, co-surgeon and team indicators).
-with each as (
+with each as materialized (
     select l.claim_index, l.line_item, l.code, l.dos, unnest(l.modifiers) as modifier, p.version, p.pctc, p.bilateral, p.assistant, p.co_surgeon, p.team, p.row
     from line l
     join ref_pprrvu p on p.version = l.pprrvu and p.code = l.code and p.modifier = '' and not p.qualifying_participant

@@ -4,7 +4,7 @@ with used as (
     union
     select distinct claim_index, 'code', code from line where code is not null
 ),
-ruled as (
+ruled as materialized (
     select c.code, c.of, p.rule_id, p.age_from, p.age_to, p.sex, p.severity
     from (select distinct code, of from used) c
     join policy_demographic p on p.of = c.of and c.code >= p.first and c.code < p.last || '~'

@@ -3,8 +3,8 @@
 with used as (
     select distinct claim_index, unnest(diagnoses) as diagnosis, icd10cm_tabular as version from line where icd10cm_tabular is not null
 ),
-several as (select * from used where claim_index in (select claim_index from used group by claim_index having count(distinct diagnosis) > 1)),
-noted as (
+several as materialized (select * from used where claim_index in (select claim_index from used group by claim_index having count(distinct diagnosis) > 1)),
+noted as materialized (
     select d.diagnosis, d.version, e.code as noted_at, e.first, e.last, e.row
     from (select distinct diagnosis, version from several) d
     cross join (values (3), (4), (5), (6), (7)) n(length)

@@ -1,7 +1,7 @@
 -- Global surgical package (42 CFR 414.40, Medicare Claims Processing Manual chapter 12, section 40): visits and procedures of the
 -- same provider for the same patient that belong to it unless a modifier says otherwise. Needs a patient on the claim.
 with known as (select claim_index from claim where known_patient),
-priced as (
+priced as materialized (
     select l.*, p.global_days, p.row
     from line l
     join ref_pprrvu p on p.version = l.pprrvu and p.code = l.code and p.modifier = '' and not p.qualifying_participant

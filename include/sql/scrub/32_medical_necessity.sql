@@ -1,8 +1,7 @@
 -- Local coverage by the billing and coding articles of the claim's contractor (MAC). Group numbers of codes and of diagnoses are
 -- two numberings that agree by convention only, so a diagnosis of another group is for a person. NCD exports have no codes.
 with medicare as (select claim_index, mac, state from claim where mac is not null),
-serves as (select distinct version, contractor, state from ref_article_contractor),
-asked as (
+asked as materialized (
     select l.line_id, l.claim_index, l.line_item, l.code, l.dos, l.diagnoses, a.version, a.article_id, a.article_version, a.lcds,
            list(distinct k.code_group) as code_groups, min(k.row) as row
     from line l
@@ -14,9 +13,8 @@ asked as (
                   and c.article_version = a.article_version and c.contractor = m.mac)
     group by all
 ),
-listed as (select distinct version, article_id, article_version from ref_article_diagnosis where covered),
-each as (select line_id, version, article_id, article_version, code_groups, unnest(diagnoses) as diagnosis from asked),
-hit as (
+each as materialized (select line_id, version, article_id, article_version, code_groups, unnest(diagnoses) as diagnosis from asked),
+hit as materialized (
     select e.line_id, e.article_id, e.article_version,
            bool_or(d.covered and not d.asterisk and list_contains(e.code_groups, d.diagnosis_group)) as covered,
            bool_or(d.covered and d.asterisk and list_contains(e.code_groups, d.diagnosis_group)) as conditional,
@@ -37,7 +35,7 @@ judged as (
                 else 0 end as verdict
     from asked a
     left join hit h using (line_id, article_id, article_version)
-    left join listed i on i.version = a.version and i.article_id = a.article_id and i.article_version = a.article_version
+    left join ref_article_listed i on i.version = a.version and i.article_id = a.article_id and i.article_version = a.article_version
 ),
 best as (select * from judged qualify row_number() over (partition by line_id order by verdict, article_id, article_version) = 1)
 select b.claim_index, b.line_item, b.code, 'medical_necessity' as issue_type, case when verdict <= 2 then 'warning' else 'error' end as severity,
@@ -61,7 +59,7 @@ select l.claim_index, null, null, 'medical_necessity', 'warning', 'MCD-CONTRACTO
 from medicare m
 join (select distinct claim_index, mcd_article as version from line where mcd_article is not null) l using (claim_index)
 join ref_version v on v.version = l.version
-left join (select version, contractor, list(distinct state) as states from serves group by all) s on s.version = l.version and s.contractor = m.mac
+left join (select version, contractor, list(distinct state) as states from ref_contractor_state group by all) s on s.version = l.version and s.contractor = m.mac
 where s.contractor is null or (m.state is not null and len(s.states) > 0 and not list_contains(s.states, m.state))
 union all
 select l.claim_index, l.line_item, l.code, 'medical_necessity', 'info', 'LCD-REVISED', v.label,

@@ -5,6 +5,7 @@ create or replace temp table claim as
 select
     claim_index,
     claim_id,
+    row_number() over (order by claim_id, claim_index) as claim_order,
     upper(trim(coalesce(payer_id, ''))) as payer_id,
     case lower(trim(claim_type)) when 'institutional' then 'institutional' when 'dme' then 'dme' else 'professional' end as setting,
     case when patient_id is null then claim_index else min(claim_index) over (partition by practice, patient_id) end as subject,
@@ -26,6 +27,7 @@ select
     l.claim_index,
     l.line_item,
     c.claim_id,
+    c.claim_order,
     c.subject,
     c.setting,
     nullif(upper(trim(l.code)), '') as code,
@@ -48,34 +50,38 @@ create or replace temp table code_fact as
 select code, exists (select 1 from policy_em e where code between e.first and e.last) as em
 from (select distinct code from raw_line where code is not null);
 
-create or replace temp table line as
+-- few lists of modifiers occur, many times each
+create or replace temp table modifier_fact as
 with role as (
-    select
-        (select list(modifier) from policy_modifier where role = 'distinct_service') as distinct_service,
-        (select list(modifier) from policy_modifier where role = 'evaluation_and_management') as evaluation,
-        (select list(modifier) from policy_modifier where role = 'other_bypass') as other_bypass,
-        (select list(modifier) from policy_modifier where role = 'anatomic') as anatomic,
-        (select list(modifier) from policy_modifier where role = 'repeat') as repeated
-)
+    select role, list(modifier) as modifiers from policy_modifier group by role
+),
+given as (select distinct modifiers from raw_line where len(modifiers) > 0)
 select
-    row_number() over (order by l.claim_id, l.line_item, l.claim_index) as line_id,
-    l.*,
+    g.modifiers,
+    list_intersect(g.modifiers, (select modifiers from role where role = 'anatomic')) as sites,
+    list_has_any(g.modifiers, (select modifiers from role where role = 'distinct_service')) as distinct_service,
+    list_has_any(g.modifiers, (select modifiers from role where role = 'evaluation_and_management')) as evaluation,
+    list_has_any(g.modifiers, (select modifiers from role where role = 'other_bypass')) as other_bypass,
+    list_has_any(g.modifiers, (select modifiers from role where role = 'repeat')) as repeated
+from given g;
+
+create or replace temp table line as
+select
+    row_number() over (order by l.claim_order, l.line_item) as line_id,
+    l.* exclude (claim_order),
     coalesce(f.em, false) as em,
-    case when len(l.modifiers) = 0 then []::varchar[] else list_intersect(l.modifiers, r.anatomic) end as sites,
-    len(l.modifiers) > 0 and (
-        (not coalesce(f.em, false) and list_has_any(l.modifiers, r.distinct_service))
-        or (coalesce(f.em, false) and list_has_any(l.modifiers, r.evaluation))
-        or list_has_any(l.modifiers, r.other_bypass)
-    ) as bypass,
-    len(l.modifiers) > 0 and list_has_any(l.modifiers, r.repeated) as repeated,
+    coalesce(m.sites, []) as sites,
+    coalesce(case when f.em then m.evaluation else m.distinct_service end or m.other_bypass, false) as bypass,
+    coalesce(m.repeated, false) as repeated,
     g.grp, g.ncci_ptp, g.mue, g.add_on, g.icd10cm, g.icd10cm_tabular, g.hcpcs, g.pprrvu, g.clfs, g.mcd_article
 from raw_line l
-cross join role r
+left join modifier_fact m on m.modifiers = l.modifiers
 left join code_fact f on f.code = l.code
 left join grp g on g.subject = l.subject and g.provider = l.provider and g.setting = l.setting and g.dos = l.dos;
 
 drop table raw_line;
 drop table code_fact;
+drop table modifier_fact;
 
 create or replace temp table issue (
     claim_index integer, line_item integer, code varchar, issue_type varchar, severity varchar, rule_id varchar,

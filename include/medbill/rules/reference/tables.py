@@ -37,6 +37,15 @@ _PLACES: dict[tuple[str, str], tuple[str, str]] = {
     ("mcd_article", "contractors"): ("ref_article_contractor", "article_id"),
 }
 
+#: What no rule reads stays in the Parquet file.
+_KEPT = "lambda c: c NOT IN ('rationale', 'before_1996')"
+
+#: Small tables the rules would otherwise distil from large ones for every batch.
+_DERIVED = {
+    "ref_article_listed": "SELECT DISTINCT version, article_id, article_version FROM (FROM ref_article_diagnosis WHERE covered)",
+    "ref_contractor_state": "SELECT DISTINCT version, contractor, state FROM ref_article_contractor",
+}
+
 
 class Reference:
     """A fixed set of releases. Safe to share between threads; each caller works with a cursor of its own.
@@ -50,15 +59,16 @@ class Reference:
         self._lock = Lock()
         self._loaded: set[int] = set()
         self._connection = sql.connect()
-        # nothing of a claim may be spilled to a disk in the clear
-        self._connection.execute("SET temp_directory = ''; SET preserve_insertion_order = false")
+        self._connection.execute("SET preserve_insertion_order = false")
         for (kind, name), (place, _) in _PLACES.items():
             empty = REFERENCE_TABLES[kind][name].empty_table()
             self._connection.register("empty", empty)
             self._connection.execute(
-                f"CREATE TABLE IF NOT EXISTS {place} AS SELECT 0::INTEGER AS version, * FROM empty LIMIT 0"  # noqa: S608
+                f"CREATE TABLE IF NOT EXISTS {place} AS SELECT 0::INTEGER AS version, COLUMNS({_KEPT}) FROM empty LIMIT 0"  # noqa: S608
             )
         self._connection.unregister("empty")
+        for place, query in _DERIVED.items():
+            self._connection.execute(f"CREATE TABLE {place} AS {query} LIMIT 0")
         labels = pa.table(
             {
                 "version": pa.array(range(len(self.versions)), pa.int32()),
@@ -90,9 +100,11 @@ class Reference:
                     if kind == version.kind:
                         self._connection.register("given", self._read(version, name))
                         self._connection.execute(
-                            f"INSERT INTO {place} SELECT {number}::INTEGER, * FROM given ORDER BY {order}"  # noqa: S608
+                            f"INSERT INTO {place} SELECT {number}::INTEGER, COLUMNS({_KEPT}) FROM given ORDER BY {order}"  # noqa: S608
                         )
                         self._connection.unregister("given")
+                for place, query in _DERIVED.items():
+                    self._connection.execute(f"INSERT INTO {place} {query} WHERE version = {number}")
                 self._loaded.add(number)
 
     def cursor(self) -> duckdb.DuckDBPyConnection:

@@ -35,6 +35,9 @@ _IN_FORCE = pa.schema(
     [("setting", pa.string()), ("dos", pa.date32()), *((name, pa.int32()) for name in (*_KINDS, *_SAME_KIND))]
 )
 
+#: Up to so many lines it pays to ask first which rules have something to look at (gates.sql).
+_SMALL = 10_000
+
 
 @dataclass(frozen=True)
 class ScrubResult:
@@ -83,16 +86,23 @@ class Scrubber:
         self._tables = {**policy.tables(), **payer_tables(payer_rules)}
         folder = sql_folder / "scrub"
         rules = sorted(folder.glob("[0-9]*.sql"))
-        if not rules or not (folder / "base.sql").is_file():
+        if not rules or not all((folder / name).is_file() for name in ("base.sql", "gates.sql")):
             raise PolicyError("include/sql/scrub has no rules; check MEDBILL_SQL")
         self._base = (folder / "base.sql").read_text(encoding="utf-8")
+        self._gates = (folder / "gates.sql").read_text(encoding="utf-8")
         self._rules = {path.stem: path.read_text(encoding="utf-8") for path in rules}
+
+    @property
+    def rules(self) -> list[str]:
+        """Names of the rule files, in the order they run."""
+        return list(self._rules)
 
     def scrub(self, claims: pa.Table, lines: pa.Table, as_of: date) -> ScrubResult:
         """claims: SCRUB_CLAIMS. lines: SCRUB_LINES. as_of: the day of checking."""
         with self._reference.cursor() as connection:
             self.prepare(connection, claims, lines)
-            for name in self._rules:
+            names = self.open_rules(connection, as_of) if lines.num_rows <= _SMALL else list(self._rules)
+            for name in names:
                 self.apply(connection, name, as_of)
             return _result(connection)
 
@@ -105,17 +115,25 @@ class Scrubber:
         connection.register("in_force", self._in_force(lines))
         connection.execute(self._base)
 
+    def open_rules(self, connection: duckdb.DuckDBPyConnection, as_of: date) -> list[str]:
+        """The rules that can find something in what prepare() made, in order."""
+        found = self._run(connection, self._gates, as_of)
+        names = [column[0] for column in found.description]
+        looked = dict(zip(names, found.fetchone() or (), strict=True))
+        return [name for name in self._rules if looked.get(name) is not False]
+
     def apply(self, connection: duckdb.DuckDBPyConnection, rule: str, as_of: date) -> None:
         """One rule file after prepare(); its findings go to the table issue."""
-        text = self._rules[rule]
+        self._run(connection, f"INSERT INTO issue BY NAME {self._rules[rule]}", as_of)
+
+    def _run(self, connection: duckdb.DuckDBPyConnection, text: str, as_of: date) -> duckdb.DuckDBPyConnection:
         values = {
             "as_of": as_of,
             "policy_version": self._policy.version,
             "units_review_above": self._policy.units_review_above,
             "timely_filing_days": self._policy.timely_filing_days,
         }
-        used = {name: value for name, value in values.items() if f"${name}" in text}
-        connection.execute(f"INSERT INTO issue BY NAME {text}", used)
+        return connection.execute(text, {name: value for name, value in values.items() if f"${name}" in text})
 
     def _in_force(self, lines: pa.Table) -> pa.Table:
         """Which release judges which day, for the days of these lines; those releases are brought in."""

@@ -1,0 +1,66 @@
+"""`medbill scrub`: check claims of a file before they are sent."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="Check claims before they are sent.", add_completion=False)
+
+
+@app.command()
+def scrub(
+    file: Annotated[Path, typer.Argument(help="claims as JSON Lines, see docs/rules/scrub.md")],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", dir_okay=False, help="where to write the results; standard output if not given"),
+    ] = None,
+    as_of: Annotated[
+        datetime | None, typer.Option("--as-of", formats=["%Y-%m-%d"], help="day of checking; today if not given")
+    ] = None,
+) -> None:
+    """One JSON object per claim: pass, needs_review or fail, with what was found and what to do."""
+    from medbill.errors import BadInput
+    from medbill.rules.reference.tables import Reference
+    from medbill.rules.scrub import read
+    from medbill.rules.scrub.engine import Scrubber
+    from medbill.rules.scrub.policy import load_payer_rules, load_policy
+    from medbill.settings import Settings
+    from medbill.store.objects import ObjectStore
+
+    settings = Settings.from_env()
+    scrubber = Scrubber(
+        Reference.open(ObjectStore(settings.objects)),
+        load_policy(settings.policies),
+        load_payer_rules(settings.policies),
+        settings.sql,
+    )
+    day = (as_of or datetime.now().astimezone()).date()
+    verdicts: Counter[str] = Counter()
+    try:
+        source = file.open(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise BadInput(
+            f"the file cannot be read ({type(error).__name__}); check path and rights", code="FILE_UNREADABLE"
+        ) from None
+    sink = out.open("w", encoding="utf-8") if out else None
+    with source:
+        for claims, lines in read.batches(source):
+            for record in scrubber.scrub(claims, lines, day).records():
+                verdicts[record["validation_result"]] += 1
+                text = json.dumps(record, ensure_ascii=False)
+                if sink:
+                    sink.write(f"{text}\n")
+                else:
+                    typer.echo(text)
+    if sink:
+        sink.close()
+    total = sum(verdicts.values())
+    summary = ", ".join(f"{verdicts[name]:,} {name}" for name in ("pass", "needs_review", "fail"))
+    clean = f"; clean-claim rate {100 * verdicts['pass'] / total:.1f} %" if total else ""
+    typer.echo(f"{total:,} claims: {summary}{clean}", err=True)
