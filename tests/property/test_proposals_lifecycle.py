@@ -127,7 +127,7 @@ class Office(RuleBasedStateMachine):
     def open(self) -> None:
         with self.db.begin() as connection:
             connection.execute(sa.text("SET LOCAL session_replication_role = replica"))
-            connection.execute(sa.text("TRUNCATE medbill.outbox, medbill.proposal_events, medbill.proposals"))
+            connection.execute(sa.text("TRUNCATE medbill.work_items, medbill.outbox, medbill.proposal_events, medbill.proposals"))
         self.platform = Platform()
         self.shown: dict[str, str] = {}  # what people have seen: proposal id -> hash
         self.decided: dict[str, str] = {}  # what people said yes to: proposal id -> hash
