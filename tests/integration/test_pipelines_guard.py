@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -88,6 +89,21 @@ def test_an_alarm_keeps_since_when_it_stands(ctx: Context) -> None:
         first = alarms.read(ctx.settings.home)["alarms"]["a"]["since"]
         alarms.remember(ctx.settings.home, alarms={"a": {"code": "X", "message": "look at it", "since": "2026-01-01"}})
     assert first == "2026-01-01"
+
+
+def test_alarms_of_checks_that_run_at_once_all_stand(ctx: Context, tmp_path: Path) -> None:
+    home = tmp_path / "not" / "yet"
+
+    def raise_one(check: int) -> None:
+        with pytest.raises(Alarm), alarms.of(f"check {check}", home, ctx.ledger):
+            raise Alarm("look at it", code="X")
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(raise_one, range(16)))
+    assert len(alarms.lines(home)) == 16 and len(kinds(ctx, "guard.alarm")) == 16
+    with alarms.of("check 3", home, ctx.ledger):
+        pass
+    assert len(alarms.lines(home)) == 15
 
 
 def test_an_altered_ledger_is_refused_and_told_without_a_value(ctx: Context) -> None:

@@ -6,10 +6,11 @@ people: the ledger has a row `guard.alarm` for each.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -40,12 +41,19 @@ def read(home: Path) -> dict[str, Any]:
 
 def remember(home: Path, **values: Any) -> None:
     """Replace values of the file in one step. Raises StoreUnavailable where the home takes no file."""
-    content = {**read(home), **values}
+    _change(home, lambda known: {**known, **values})
+
+
+def _change(home: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    """One after the other: checks of several practices run at once."""
     try:
-        handle, name = tempfile.mkstemp(dir=home, prefix=".guard-")
-        with os.fdopen(handle, "w") as file:
-            json.dump(content, file, indent=1, sort_keys=True)
-        Path(name).replace(path(home))
+        home.mkdir(parents=True, exist_ok=True)
+        with (home / ".guard.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            handle, name = tempfile.mkstemp(dir=home, prefix=".guard-")
+            with os.fdopen(handle, "w") as file:
+                json.dump(change(read(home)), file, indent=1, sort_keys=True)
+            Path(name).replace(path(home))
     except OSError:
         raise StoreUnavailable("medbill's home takes no file; check its rights and disk space") from None
 
@@ -64,17 +72,17 @@ def of(check: str, home: Path, ledger: Ledger) -> Iterator[None]:
     except MedbillError as error:
         _raise(check, home, ledger, error)
         raise
-    if check in (alarms := read(home).get("alarms", {})):
-        remember(home, alarms={name: alarm for name, alarm in alarms.items() if name != check})
+    if check in read(home).get("alarms", {}):
+        _change(home, lambda known: {**known, "alarms": {k: a for k, a in known["alarms"].items() if k != check}})
 
 
 def _raise(check: str, home: Path, ledger: Ledger, error: MedbillError) -> None:
-    alarms = read(home).get("alarms", {})
-    known = alarms.get(check, {})
+    known = read(home).get("alarms", {}).get(check, {})
     since = known["since"] if known.get("code") == error.code else datetime.now(UTC).isoformat(timespec="seconds")
     # what raised it counts more than a home or ledger that cannot take it
     with suppress(StoreUnavailable):
-        remember(home, alarms={**alarms, check: {"code": error.code, "message": str(error.args[0]), "since": since}})
+        alarm = {"code": error.code, "message": str(error.args[0]), "since": since}
+        _change(home, lambda content: {**content, "alarms": {**content.get("alarms", {}), check: alarm}})
     event = Event(
         action="execute",
         kind="guard.alarm",
