@@ -55,3 +55,26 @@ def test_without_tables_every_claim_goes_to_a_person(tmp_path: Path, monkeypatch
     assert {i["rule_id"] for i in record["issues"]} == {"NO-TABLE-IN-FORCE"}
     gone = CliRunner().invoke(app, [str(tmp_path / "absent.jsonl")])
     assert isinstance(gone.exception, BadInput)
+
+
+def test_an_837_is_checked_as_the_same_claim_in_json_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MEDBILL_OBJECTS", str(tmp_path / "objects"))
+    for kind, paths in t.files(tmp_path).items():
+        load.load(ObjectStore(str(tmp_path / "objects")), kind, paths)
+    version = "005010X222A1"
+    isa = "ISA*00*          *00*          *ZZ*SENDER         *ZZ*RECEIVER       *260803*1200*^*00501*000000001*0*P*:~"
+    (tmp_path / "claims.837").write_text(
+        f"{isa}GS*HC*S*R*20260803*1200*1*X*{version}~ST*837*0001*{version}~HL*1**20*1~NM1*85*2*C*****XX*{t.NPI}~N4*T*IL*60601~"
+        "HL*2*1*22*0~SBR*P*18*******CI~NM1*IL*1*DOE*ANN****MI*M1~DMG*D8*19800804*F~NM1*PR*2*PAYER*****PI*PAY09~"
+        "CLM*c2*200***11:B:1*Y*A*Y*Y~HI*ABK:I10~"
+        f"LX*1~SV1*HC:{t.CODES[0]}*100*UN*1***1~DTP*472*D8*20260803~LX*2~SV1*HC:{t.CODES[1]}*100*UN*1***1~DTP*472*D8*20260803~"
+        "SE*9*0001~GE*1*1~IEA*1*000000001~"
+    )
+    record = t.claim(t.line(t.CODES[0]), t.line(t.CODES[1]), claim_id="c2")
+    (tmp_path / "claims.jsonl").write_text(json.dumps(record))
+    seen = [
+        CliRunner().invoke(app, [str(tmp_path / name), "--as-of", str(t.AS_OF)]).stdout.splitlines()[0]
+        for name in ("claims.837", "claims.jsonl")
+    ]
+    assert seen[0] == seen[1]
+    assert '"NCCI-PTP"' in seen[0]

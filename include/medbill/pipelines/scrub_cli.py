@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections import Counter
+from collections.abc import Iterable
+from contextlib import nullcontext
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
@@ -15,7 +18,7 @@ app = typer.Typer(help="Check claims before they are sent.", add_completion=Fals
 
 @app.command()
 def scrub(
-    file: Annotated[Path, typer.Argument(help="claims as JSON Lines, see docs/rules/scrub.md")],
+    file: Annotated[Path, typer.Argument(help="claims as 837P, 837I or JSON Lines, see docs/rules/scrub.md")],
     out: Annotated[
         Path | None,
         typer.Option("--out", dir_okay=False, help="where to write the results; standard output if not given"),
@@ -32,6 +35,7 @@ def scrub(
     from medbill.rules.scrub.policy import load_payer_rules, load_policy
     from medbill.settings import Settings
     from medbill.store.objects import ObjectStore
+    from medbill.x12 import claim837
 
     settings = Settings.from_env()
     scrubber = Scrubber(
@@ -43,13 +47,18 @@ def scrub(
     day = (as_of or datetime.now().astimezone()).date()
     verdicts: Counter[str] = Counter()
     try:
-        source = file.open(encoding="utf-8", errors="replace")
+        data = file.read_bytes()
     except OSError as error:
         raise BadInput(
             f"the file cannot be read ({type(error).__name__}); check path and rights", code="FILE_UNREADABLE"
         ) from None
+    source: Iterable[read.Record]
+    if b"{" not in data[:400] and b"ISA" in data[:400].replace(b"\0", b""):
+        source = claim837.records(data)
+    else:
+        source = io.StringIO(data.decode("utf-8-sig", "replace"))
     sink = out.open("w", encoding="utf-8") if out else None
-    with source:
+    with sink or nullcontext():
         for claims, lines in read.batches(source):
             for record in scrubber.scrub(claims, lines, day).records():
                 verdicts[record["validation_result"]] += 1
@@ -58,8 +67,6 @@ def scrub(
                     sink.write(f"{text}\n")
                 else:
                     typer.echo(text)
-    if sink:
-        sink.close()
     total = sum(verdicts.values())
     summary = ", ".join(f"{verdicts[name]:,} {name}" for name in ("pass", "needs_review", "fail"))
     clean = f"; clean-claim rate {100 * verdicts['pass'] / total:.1f} %" if total else ""

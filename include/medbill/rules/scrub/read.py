@@ -18,21 +18,24 @@ import pyarrow as pa
 
 from medbill.model.scrub import SCRUB_CLAIMS, SCRUB_LINES
 
+#: A claim as JSON text, or read already; None is one that could not be read.
+Record = str | dict[str, Any] | None
+
 _POINTER = re.compile(r"[1-9]|1[0-2]|[A-L]")
 #: Claims of one patient may be anywhere in a file; it is cut only where it is larger than this.
 BATCH_CLAIMS = 400_000
 _LONGEST = 10_000
 
 
-def batches(lines: Iterable[str], most: int = BATCH_CLAIMS) -> Iterator[tuple[pa.Table, pa.Table]]:
+def batches(records: Iterable[Record], most: int = BATCH_CLAIMS) -> Iterator[tuple[pa.Table, pa.Table]]:
     """(claims, lines) of at most so many records; blank lines are no records."""
-    source = (line for line in lines if line.strip())
+    source = (record for record in records if not isinstance(record, str) or record.strip())
     while chunk := list(islice(source, most)):
         yield tables(chunk)
 
 
-def tables(records: Iterable[str]) -> tuple[pa.Table, pa.Table]:
-    """The claims and lines of JSON records, one each."""
+def tables(records: Iterable[Record]) -> tuple[pa.Table, pa.Table]:
+    """The claims and lines of records, one claim each."""
     claims: list[dict[str, Any]] = []
     lines: list[dict[str, Any]] = []
     for index, record in enumerate(records):
@@ -40,7 +43,9 @@ def tables(records: Iterable[str]) -> tuple[pa.Table, pa.Table]:
     return pa.Table.from_pylist(claims, schema=SCRUB_CLAIMS), pa.Table.from_pylist(lines, schema=SCRUB_LINES)
 
 
-def _parsed(record: str) -> dict[str, Any] | None:
+def _parsed(record: Record) -> dict[str, Any] | None:
+    if not isinstance(record, str):
+        return record
     try:
         found = json.loads(record, parse_float=Decimal)
     except (ValueError, RecursionError):
