@@ -16,6 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from medbill.audit.ledger import Ledger, RunContext
 from medbill.errors import DecisionRefused, PlatformError, PlatformUnknownOutcome
+from medbill.platforms import registry
 from medbill.platforms.base import Receipt, WriteBack, reference
 from medbill.proposals import lifecycle, outbox, render
 from medbill.proposals.content import content_hash, idempotency_key
@@ -127,7 +128,9 @@ class Office(RuleBasedStateMachine):
     def open(self) -> None:
         with self.db.begin() as connection:
             connection.execute(sa.text("SET LOCAL session_replication_role = replica"))
-            connection.execute(sa.text("TRUNCATE medbill.work_items, medbill.outbox, medbill.proposal_events, medbill.proposals"))
+            connection.execute(
+                sa.text("TRUNCATE medbill.work_items, medbill.outbox, medbill.proposal_events, medbill.proposals")
+            )
         self.platform = Platform()
         self.shown: dict[str, str] = {}  # what people have seen: proposal id -> hash
         self.decided: dict[str, str] = {}  # what people said yes to: proposal id -> hash
@@ -239,14 +242,19 @@ class Office(RuleBasedStateMachine):
             return
         keys = [r[:2] for r in self.platform.records]
         assert len(keys) == len(set(keys))
-        allowed = {(a, idempotency_key(id, a, h)): id for id, h in self.decided.items() for a in lifecycle.ACTIONS}
+        allowed = {
+            (a, idempotency_key(id, a, h)): id
+            for id, h in self.decided.items()
+            for a in registry.adapter("drchrono").actions_for("posting")
+        }
         assert set(keys) <= set(allowed)
         assert all(text == self.texts[allowed[action, key]] for action, key, text in self.platform.records)
         for row in self._do(lambda c: c.execute(sa.select(tables.proposals)).mappings().all()):
             if row["status"] == "applied":
-                assert {(a, idempotency_key(row["id"], a, self.decided[row["id"]])) for a in lifecycle.ACTIONS} <= set(
-                    keys
-                )
+                assert {
+                    (a, idempotency_key(row["id"], a, self.decided[row["id"]]))
+                    for a in registry.adapter("drchrono").actions_for("posting")
+                } <= set(keys)
             if row["status"] in ("proposed", "rejected", "expired"):
                 assert content_hash(row["kind"], row["claim_token"], row["payload"]) == row["content_hash"]
                 assert row["id"] not in {allowed[k] for k in keys}
