@@ -151,7 +151,8 @@ def _take(ctx: Context, practice: str, inbox: ObjectStore, name: str) -> tuple[s
             reason = "a file of this name came before with other content; release or reject it (medbill inbox)"
         zone = "quarantine" if status == "quarantined" else "landing"
         uri = ctx.objects.put(
-            f"{zone}/{practice}/files/{sha256}.sealed", ctx.envelopes.seal_object(practice, zone, f"file:{sha256}", data)
+            f"{zone}/{practice}/files/{sha256}.sealed",
+            ctx.envelopes.seal_object(practice, zone, f"file:{sha256}", data),
         )
         day = _day(data)
         paid = payments.identify(ctx, practice, sha256, tables) if tables is not None and status == "landed" else []
