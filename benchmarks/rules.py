@@ -212,11 +212,11 @@ def pandas(objects: ObjectStore, claims: pa.Table, lines: pa.Table) -> dict[str,
     return {"seconds": seconds, "ptp": counts[0], "mue": counts[1]}
 
 
-def ours(objects: ObjectStore, claims: pa.Table, lines: pa.Table) -> dict[str, Any]:
+def two(objects: ObjectStore, claims: pa.Table, lines: pa.Table) -> dict[str, Any]:
+    """PTP and MUE only, from the same tables as bare, with evidence."""
     scrubber, reference = _scrubber(objects)
-    found: dict[str, Any] = {}
 
-    def two_rules() -> tuple[int, int, float]:
+    def work() -> tuple[int, int, float]:
         with reference.cursor() as connection:
             scrubber.prepare(connection, claims, lines)
             ready = time.perf_counter()
@@ -228,20 +228,19 @@ def ours(objects: ObjectStore, claims: pa.Table, lines: pa.Table) -> dict[str, A
             ).fetchone() or (0, 0)
         return ptp, mue, done
 
-    two_rules()  # brings the tables in
-    seconds, (ptp, mue, rules) = _timed(two_rules)
-    found |= {"ptp_mue_seconds": seconds, "ptp_mue_rules_seconds": rules, "ptp": ptp, "mue": mue}
+    work()  # brings the tables in
+    seconds, (ptp, mue, rules) = _timed(work)
+    return {"seconds": seconds, "rules": rules, "ptp": ptp, "mue": mue}
+
+
+def ours(objects: ObjectStore, claims: pa.Table, lines: pa.Table) -> dict[str, Any]:
+    scrubber, _ = _scrubber(objects)
+    scrubber.scrub(claims.slice(0, 1), lines.slice(0, 1), AS_OF)  # brings the tables in
     start = time.perf_counter()
     result = scrubber.scrub(claims, lines, AS_OF)
-    found |= {
-        "seconds": time.perf_counter() - start,
-        "issues": result.issues.num_rows,
-        "claims": result.claims.num_rows,
-    }
-    found["verdicts"] = {
-        v["values"]: v["counts"] for v in result.claims["validation_result"].value_counts().to_pylist()
-    }
-    return found
+    seconds = time.perf_counter() - start
+    verdicts = {v["values"]: v["counts"] for v in result.claims["validation_result"].value_counts().to_pylist()}
+    return {"seconds": seconds, "issues": result.issues.num_rows, "verdicts": verdicts}
 
 
 def one(objects: ObjectStore, claims: pa.Table, lines: pa.Table) -> dict[str, Any]:
@@ -282,7 +281,7 @@ def _timed(work: Callable[[], Any], times: int = 3) -> tuple[float, Any]:
 
 # --- the run --------------------------------------------------------------------------------------------------------
 
-CONTESTANTS = {"bare": bare, "pandas": pandas, "ours": ours, "one": one}
+CONTESTANTS = {"bare": bare, "pandas": pandas, "two": two, "ours": ours, "one": one}
 
 
 def main() -> None:
@@ -313,22 +312,22 @@ def report(folder: Path, lines: int) -> None:
             took = time.perf_counter() - start
             print(f"load {kind:<22} {sum(t.rows for t in version.tables):>10,} rows {took:8.2f} s")
     print(f"{lines:,} claim lines; load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors")
-    runs = {name: _run(name, folder, lines) for name in ("bare", "pandas", "ours")}
+    runs = {name: _run(name, folder, lines) for name in ("bare", "pandas", "two", "ours")}
     tenth, single = _run("ours", folder, lines // 10), _run("one", folder, 1_000)
     base = runs["bare"]["seconds"]
     rows = [
         ("bare DuckDB query, PTP and MUE", base, runs["bare"]),
         ("pandas merge, PTP and MUE", runs["pandas"]["seconds"], runs["pandas"]),
-        ("ours, PTP and MUE with evidence", runs["ours"]["ptp_mue_seconds"], runs["ours"]),
+        ("ours, PTP and MUE with evidence", runs["two"]["seconds"], runs["two"]),
         ("ours, every rule", runs["ours"]["seconds"], runs["ours"]),
     ]
     for title, seconds, run in rows:
         print(
             f"{title:<34} {seconds:8.2f} s {lines / seconds:>12,.0f} lines/s {seconds / base:6.2f} x bare {run['peak_mb']:>6,} MB"
         )
-    print(f"ours, PTP and MUE rules alone, lines prepared: {runs['ours']['ptp_mue_rules_seconds']:.2f} s")
+    print(f"ours, PTP and MUE rules alone, lines prepared: {runs['two']['rules']:.2f} s")
     print(
-        f"findings PTP / MUE: bare {runs['bare']['ptp']:,} / {runs['bare']['mue']:,}, pandas {runs['pandas']['ptp']:,} / {runs['pandas']['mue']:,}, ours {runs['ours']['ptp']:,} / {runs['ours']['mue']:,} (one a claim for a day's sum)"
+        f"findings PTP / MUE: bare {runs['bare']['ptp']:,} / {runs['bare']['mue']:,}, pandas {runs['pandas']['ptp']:,} / {runs['pandas']['mue']:,}, ours {runs['two']['ptp']:,} / {runs['two']['mue']:,} (one a claim for a day's sum)"
     )
     print(f"every rule: {runs['ours']['issues']:,} findings, verdicts {runs['ours']['verdicts']}")
     print(

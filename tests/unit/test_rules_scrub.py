@@ -538,3 +538,26 @@ def test_every_finding_names_rule_version_and_evidence() -> None:
         assert issue["message"]
         assert issue["evidence"]
         assert "2026-08" not in issue["message"]
+
+
+def test_passes_find_what_one_pass_finds(monkeypatch: pytest.MonkeyPatch) -> None:
+    from medbill.rules.scrub import engine
+
+    claims = []
+    for n in range(40):
+        person = {"id": f"p{n % 11}", "age_years": 40, "sex": "F"} if n % 3 else {"age_years": 40, "sex": "F"}
+        lines = line(C[n % 13]), line(C[(n + 1) % 13], units=1 + n % 4), line(C[20 + n % 5])
+        claims.append(claim(*lines, claim_id=f"c{n % 37}", patient=person))
+    whole = t.scrubber().scrub(*t.tables(claims), t.AS_OF)
+    monkeypatch.setattr(engine, "_LINES_A_PASS", 17)
+    parts = t.scrubber().scrub(*t.tables(claims), t.AS_OF)
+    assert list(parts.records()) == list(whole.records())
+    assert sum(i["rule_id"] == "DUPLICATE-CLAIM-ID" for r in whole.records() for i in r["issues"]) == 3
+
+
+def test_line_items_that_do_not_number_the_lines_are_replaced() -> None:
+    for items in ([1, 1], [None, 2], [-1, 3], ["x", "y"], [2**31, 1], [1.5, 2]):
+        _, lines = t.tables([claim(*({**line(), "line_item": n} for n in items))])
+        assert lines["line_item"].to_pylist() == [1, 2]
+    _, lines = t.tables([claim({**line(), "line_item": 7}, {**line(), "line_item": "3"})])
+    assert lines["line_item"].to_pylist() == [7, 3]

@@ -31,7 +31,7 @@ SCRUB_CLAIMS = pa.schema(
 SCRUB_LINES = pa.schema(
     [
         required("claim_index", pa.int32()),
-        required("line_item", pa.int32()),
+        required("line_item", pa.int32()),  # different on every line of a claim, from 0 to 2**20 - 1
         pa.field("code", pa.string()),
         required("modifiers", STRINGS),
         pa.field("units", QUANTITY),

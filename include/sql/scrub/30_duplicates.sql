@@ -19,8 +19,7 @@ select claim_index, line_item, code, 'duplicate' as issue_type,
        'Remove the line, or add modifier 76, 77 or 91 if the service was repeated' as action
 from later where n > 1
 union all
-select claim_index, null, null, 'duplicate', 'error', 'DUPLICATE-CLAIM-ID', $policy_version, 'the claim_id is given more than once',
+select r.claim_index, null, null, 'duplicate', 'error', 'DUPLICATE-CLAIM-ID', $policy_version, 'the claim_id is given more than once',
        to_json({'times': times})::varchar, 'Send the claim once'
-from (select claim_index, count(*) over (partition by claim_id) as times, row_number() over (partition by claim_id order by claim_index) as n
-      from claim where claim_id is not null)
-where n > 1
+from repeated_claim_id r
+join claim c on c.claim_index = r.claim_index

@@ -1,4 +1,5 @@
--- The claims and lines in the form every rule reads. Reads: given_claim, given_line (medbill.model.scrub), in_force, policy_*.
+-- The claims and lines in the form every rule reads. Reads: given_claim, given_line (medbill.model.scrub), in_force, policy_*,
+-- repeated_claim_id.
 -- subject: all claims of one patient have the same; a claim without a patient is alone. grp: lines of one subject, provider,
 -- setting and day, which is what NCCI, MUE and add-on edits look at. line_id is an order that does not depend on the input's.
 create or replace temp table claim as
@@ -67,7 +68,7 @@ from given g;
 
 create or replace temp table line as
 select
-    row_number() over (order by l.claim_order, l.line_item) as line_id,
+    l.claim_order * 1048576 + l.line_item as line_id,
     l.* exclude (claim_order),
     coalesce(f.em, false) as em,
     coalesce(m.sites, []) as sites,

@@ -35,7 +35,7 @@ select
         join policy_demographic p on u.code >= p.first and u.code < p.last || '~'
     ) as "27_demographics",
     bool_or(len(diagnoses) > 1 and icd10cm_tabular is not null) as "28_excludes1",
-    count(*) > count(distinct (grp, code, modifiers)) or (select count(claim_id) > count(distinct claim_id) from claim) as "30_duplicates",
+    count(*) > count(distinct (grp, code, modifiers)) or exists (select 1 from repeated_claim_id) as "30_duplicates",
     exists (select 1 from claim where known_patient)
         and exists (select 1 from line l join ref_pprrvu p on p.version = l.pprrvu and p.code = l.code where p.global_days in ('000', '010', '090'))
         and count(*) > 1 as "31_global_periods",

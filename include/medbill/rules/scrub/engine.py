@@ -13,7 +13,9 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from medbill.errors import PolicyError
 from medbill.model.scrub import SCRUB_CLAIMS, SCRUB_ISSUES, SCRUB_LINES, SCRUB_RESULTS
@@ -37,6 +39,8 @@ _IN_FORCE = pa.schema(
 
 #: Up to so many lines it pays to ask first which rules have something to look at (gates.sql).
 _SMALL = 10_000
+_LINES_A_PASS = 300_000
+_REPEATED = pa.schema([("claim_index", pa.int32()), ("times", pa.int64())])
 
 
 @dataclass(frozen=True)
@@ -98,20 +102,49 @@ class Scrubber:
         return list(self._rules)
 
     def scrub(self, claims: pa.Table, lines: pa.Table, as_of: date) -> ScrubResult:
-        """claims: SCRUB_CLAIMS. lines: SCRUB_LINES. as_of: the day of checking."""
+        """claims: SCRUB_CLAIMS. lines: SCRUB_LINES. as_of: the day of checking.
+
+        Many lines are checked in passes, each with all claims of some patients, so that memory stays bounded.
+        """
+        repeated = _repeated(claims)
+        passes = -(-lines.num_rows // _LINES_A_PASS)
+        if passes < 2:
+            return self._pass(claims, lines, repeated, as_of)
+        of_claim = _spread(claims, passes)
+        of_line = of_claim[lines["claim_index"].to_numpy()]
+        found = [
+            self._pass(claims.filter(pa.array(of_claim == n)), lines.filter(pa.array(of_line == n)), repeated, as_of)
+            for n in range(passes)
+        ]
+        return ScrubResult(
+            pa.concat_tables([f.claims for f in found]).sort_by("claim_index"),
+            pa.concat_tables([f.issues for f in found]).sort_by("claim_index"),  # stable
+        )
+
+    def _pass(self, claims: pa.Table, lines: pa.Table, repeated: pa.Table, as_of: date) -> ScrubResult:
         with self._reference.cursor() as connection:
-            self.prepare(connection, claims, lines)
+            self.prepare(connection, claims, lines, repeated)
             names = self.open_rules(connection, as_of) if lines.num_rows <= _SMALL else list(self._rules)
             for name in names:
                 self.apply(connection, name, as_of)
             return _result(connection)
 
-    def prepare(self, connection: duckdb.DuckDBPyConnection, claims: pa.Table, lines: pa.Table) -> None:
-        """The temporary tables the rules read (base.sql), on a cursor of the reference."""
+    def prepare(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        claims: pa.Table,
+        lines: pa.Table,
+        repeated: pa.Table | None = None,
+    ) -> None:
+        """The temporary tables the rules read (base.sql), on a cursor of the reference.
+
+        repeated: claims whose claim_id comes before them already, where these claims are not all there are.
+        """
         for name, table in self._tables.items():
             connection.register(name, table)
         connection.register("given_claim", claims.cast(SCRUB_CLAIMS))
         connection.register("given_line", lines.cast(SCRUB_LINES))
+        connection.register("repeated_claim_id", _repeated(claims) if repeated is None else repeated)
         connection.register("in_force", self._in_force(lines))
         connection.execute(self._base)
 
@@ -164,6 +197,33 @@ def scrub(
 ) -> ScrubResult:
     """Claims and lines against everything; a pure function of its arguments and the rule files. See Scrubber.scrub()."""
     return Scrubber(reference, load_policy(policies), payer_rules, sql_folder).scrub(claims, lines, as_of)
+
+
+def _repeated(claims: pa.Table) -> pa.Table:
+    """claim_index and times of every claim but the first of those with one claim_id."""
+    ids = claims["claim_id"]
+    counts = pc.value_counts(ids.drop_null())
+    many = counts.filter(pc.greater(counts.field("counts"), 1))
+    its = claims.select(["claim_index", "claim_id"]).filter(pc.is_in(ids, value_set=many.field("values")))
+    times = dict(zip(many.field("values").to_pylist(), many.field("counts").to_pylist(), strict=True))
+    seen: set[str] = set()
+    rows = []
+    for row in its.sort_by("claim_index").to_pylist():
+        if row["claim_id"] in seen:
+            rows.append({"claim_index": row["claim_index"], "times": times[row["claim_id"]]})
+        seen.add(row["claim_id"])
+    return pa.Table.from_pylist(rows, schema=_REPEATED)
+
+
+def _spread(claims: pa.Table, passes: int) -> np.ndarray[Any, Any]:
+    """The pass of each claim by claim_index, that of its patient where it names one."""
+    index = claims["claim_index"].to_numpy()
+    patient = pc.dictionary_encode(claims["patient_id"]).combine_chunks()
+    chunks = patient.chunks if isinstance(patient, pa.ChunkedArray) else [patient]
+    numbers = np.concatenate([pc.fill_null(chunk.indices, -1).to_numpy() for chunk in chunks])
+    found = np.zeros(int(index.max()) + 1, dtype=np.int64)
+    found[index] = np.where(numbers >= 0, numbers, index) % passes
+    return found
 
 
 def _result(connection: duckdb.DuckDBPyConnection) -> ScrubResult:

@@ -60,8 +60,12 @@ def _claim(index: int, record: dict[str, Any] | None, lines: list[dict[str, Any]
     patient = patient if isinstance(patient, dict) else {}
     diagnoses = _texts(record.get("diagnoses"))
     found = record.get("lines")
-    for position, line in enumerate(found if isinstance(found, list) else [], 1):
-        lines.append(_line(index, position, line if isinstance(line, dict) else {}, diagnoses))
+    given = [line if isinstance(line, dict) else {} for line in (found if isinstance(found, list) else [])]
+    items = [_number(line.get("line_item")) for line in given]
+    if len(set(items)) < len(items) or not all(n is not None and 0 <= n < 2**20 and n == int(n) for n in items):
+        items = [Decimal(n) for n in range(1, len(given) + 1)]  # by position, where they do not number the lines
+    for item, line in zip(items, given, strict=True):
+        lines.append(_line(index, int(item or 0), line, diagnoses))
     age = _number(patient.get("age_years"))
     return {
         "claim_index": index,
@@ -83,11 +87,10 @@ def _claim(index: int, record: dict[str, Any] | None, lines: list[dict[str, Any]
     }
 
 
-def _line(index: int, position: int, line: dict[str, Any], diagnoses: list[str]) -> dict[str, Any]:
-    item = _number(line.get("line_item"))
+def _line(index: int, item: int, line: dict[str, Any], diagnoses: list[str]) -> dict[str, Any]:
     return {
         "claim_index": index,
-        "line_item": int(item) if item is not None and 0 <= item < 2**31 else position,
+        "line_item": item,
         "code": _text(line.get("code")),
         "modifiers": _texts(line.get("modifiers")),
         "units": _quantity(line.get("units"), 3),
