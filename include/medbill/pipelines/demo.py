@@ -110,8 +110,6 @@ def _of_practice(connection: sa.Connection, practice: str) -> list[str]:
             .group_by(inbox_files.c.status)
         ).all()
     )
-    if not files:
-        return []
 
     def counts_of(object_name: str) -> Sequence[dict[str, Any]]:
         query = sa.select(partitions.c.counts).where(
@@ -119,7 +117,17 @@ def _of_practice(connection: sa.Connection, practice: str) -> list[str]:
         )
         return connection.execute(query).scalars().all()
 
-    counts, of_notes = counts_of("remittances"), counts_of("notes")
+    counts, of_notes, billed = counts_of("remittances"), counts_of("notes"), counts_of("claims")
+
+    def total(rows: Sequence[dict[str, Any]], key: str) -> int:
+        return sum(int(r.get(key, 0)) for r in rows)
+
+    def money(rows: Sequence[dict[str, Any]], key: str) -> Decimal:
+        return sum((Decimal(r.get(key, "0")) for r in rows), Decimal(0))
+
+    extracted = _line("claims extracted", total(billed, "claims_landed"), money(billed, "charge_in"), "billed")
+    if not files:
+        return [f"--- {practice} ---", extracted] if billed else []
     refused = connection.execute(
         sa.select(
             quarantine.c.reason_code, sa.func.count(), sa.func.sum(quarantine.c.claims), sa.func.sum(quarantine.c.paid)
@@ -148,14 +156,9 @@ def _of_practice(connection: sa.Connection, practice: str) -> list[str]:
         .all()
     )
 
-    def total(rows: Sequence[dict[str, Any]], key: str) -> int:
-        return sum(int(r.get(key, 0)) for r in rows)
-
-    def money(rows: Sequence[dict[str, Any]], key: str) -> Decimal:
-        return sum((Decimal(r.get(key, "0")) for r in rows), Decimal(0))
-
     out = [
         f"--- {practice} ---",
+        extracted,
         f"{'files':<18} {sum(files.values())} ({', '.join(f'{n} {status}' for status, n in sorted(files.items()))})",
         _line("claims read", total(counts, "claims_in"), money(counts, "paid_in"), "paid"),
         _line("  published", total(counts, "claims_published"), money(counts, "paid_landed"), "paid"),
