@@ -335,7 +335,9 @@ def test_the_command_shows_what_would_go_and_a_service_account_purges_nothing(
     assert CliRunner().invoke(app, ["run", "--dry-run"]).exit_code == 0
     refused = CliRunner().invoke(app, ["run", "--actor", "medbill"])
     assert refused.exception is not None and refused.exception.code == "DECISION_REFUSED"
-    assert CliRunner().invoke(app, ["run", "--actor", "R. Ames"]).exit_code == 0
+    analyst = CliRunner().invoke(app, ["run", "--actor", "Gia Moss"])
+    assert analyst.exception is not None and analyst.exception.code == "ROLE_REFUSED"
+    assert CliRunner().invoke(app, ["run", "--actor", "Eva Holm"]).exit_code == 0
     assert purges(world) == []
 
 

@@ -20,7 +20,7 @@ from medbill.settings import Settings
 from medbill.store import db
 
 #: Commands a role may be given.
-COMMANDS = frozenset({"reveal", "shred", "keys", "release", "abandon"})
+COMMANDS = frozenset({"reveal", "shred", "keys", "release", "abandon", "purge"})
 #: Roles of the embedded stack's auth manager, the one with the least rights first.
 EMBEDDED = ("viewer", "user", "op", "admin")
 
