@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -39,7 +39,7 @@ from medbill.platforms.budget import Limit, RateBudget, always
 from medbill.platforms.circuit import Circuit
 from medbill.platforms.extraction import ExtractionPolicy
 from medbill.platforms.http import Answer, Call, Edge, scope, unknown_outcome
-from medbill.platforms.oauth import Credentials, MemoryTokenStore, Tokens, TokenStore
+from medbill.platforms.oauth import Credentials, MemoryTokenStore, Refresher, Tokens, TokenStore
 from medbill.platforms.values import Unreadable
 from medbill.settings import Settings
 
@@ -139,7 +139,7 @@ class DrChrono:
         task_category: str = "Billing",
     ) -> None:
         self._credentials = credentials
-        self._tokens = tokens or MemoryTokenStore()
+        self._tokens = Refresher(tokens or MemoryTokenStore(), credentials.refresh_token, self._refresh, "DrChrono")
         self._policy = extraction or ExtractionPolicy.load(
             policies or Settings.from_env().policies, PLATFORM, _USED, _NEEDED
         )
@@ -376,7 +376,7 @@ class DrChrono:
             path,
             label,
             params=params,
-            headers=self._bearer(),
+            headers=self._tokens.headers(),
             scope=scope(resource, self._policy.fields.get(resource, frozenset())),
             missing_ok=missing_ok,
         )
@@ -390,7 +390,7 @@ class DrChrono:
             f"/api/{resource}",
             f"POST /api/{resource}",
             content=json.dumps(body).encode(),
-            headers=self._bearer({"Content-Type": "application/json"}),
+            headers=self._tokens.headers({"Content-Type": "application/json"}),
             scope=scope(resource, list(body)),
             write=True,
         )
@@ -399,37 +399,6 @@ class DrChrono:
             return Receipt(PLATFORM, action, str(int(_parse(call.label, answer)["id"])), ref)
         except (PlatformError, KeyError, TypeError, ValueError):
             raise unknown_outcome(call, f"answered {answer.status} without a readable id") from None
-
-    def _bearer(self, more: Mapping[str, str] | None = None) -> Callable[[bool], Mapping[str, str]]:
-        """Headers with a live token; where the platform has just refused it, with the next one."""
-        used: list[str] = []
-
-        def headers(refused: bool) -> Mapping[str, str]:
-            used.append(self._access_token(used[-1] if refused and used else None))
-            return {"Authorization": f"Bearer {used[-1]}", **(more or {})}
-
-        return headers
-
-    def _access_token(self, stale: str | None) -> str:
-        """A live access token; stale is one the platform has just refused. One caller refreshes, the others wait."""
-        tokens = self._tokens.read()
-        if tokens is not None and _live(tokens, stale):
-            return tokens.access_token
-        with self._tokens.locked():
-            tokens = self._tokens.read()
-            if tokens is not None and _live(tokens, stale):
-                return tokens.access_token
-            candidates = [tokens.refresh_token] if tokens is not None else []
-            if self._credentials.refresh_token not in candidates:
-                candidates.append(self._credentials.refresh_token)
-            for refresh_token in candidates:
-                fresh = self._refresh(refresh_token)
-                if fresh is not None:
-                    self._tokens.write(fresh)
-                    return fresh.access_token
-        raise PlatformError(
-            "DrChrono refuses the refresh token; authorize the application again", code="PLATFORM_CREDENTIALS"
-        )
 
     def _refresh(self, refresh_token: str) -> Tokens | None:
         """New tokens, None where this refresh token is spent or revoked."""
@@ -579,10 +548,6 @@ def _parse(label: str, answer: Answer) -> Any:
         return json.loads(answer.content, parse_float=Decimal)
     except (ValueError, RecursionError):
         raise PlatformError(f"{label} did not answer with JSON", code="PLATFORM_BAD_ANSWER") from None
-
-
-def _live(tokens: Tokens, stale: str | None) -> bool:
-    return tokens.access_token != stale and tokens.expires_at > time.time() + 60
 
 
 def _number(claim_id: str) -> int:

@@ -6,7 +6,8 @@ import fcntl
 import json
 import os
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -117,3 +118,50 @@ class FileTokenStore:
         with self._lock, self._path.with_name(f".{self._path.name}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
+
+
+class Refresher:
+    """A live access token for each call of an account: one caller asks for a new one, the others wait.
+
+    first: the refresh token the authorization gave; "" for a grant without one (client credentials). ask: the tokens a
+    refresh token gives, None where it is spent or revoked. platform: its name in the error.
+    """
+
+    def __init__(self, store: TokenStore, first: str, ask: Callable[[str], Tokens | None], platform: str) -> None:
+        self._store, self._first, self._ask, self._platform = store, first, ask, platform
+
+    def headers(self, more: Mapping[str, str] | None = None) -> Callable[[bool], Mapping[str, str]]:
+        """Headers with a live token; where the platform has just refused it, with the next one."""
+        used: list[str] = []
+
+        def make(refused: bool) -> Mapping[str, str]:
+            used.append(self.access_token(used[-1] if refused and used else None))
+            return {"Authorization": f"Bearer {used[-1]}", **(more or {})}
+
+        return make
+
+    def access_token(self, stale: str | None = None) -> str:
+        """stale: one the platform has just refused. Raises PlatformError PLATFORM_CREDENTIALS where no new one is given."""
+        tokens = self._store.read()
+        if tokens is not None and _live(tokens, stale):
+            return tokens.access_token
+        with self._store.locked():
+            tokens = self._store.read()
+            if tokens is not None and _live(tokens, stale):
+                return tokens.access_token
+            candidates = [tokens.refresh_token] if tokens is not None else []
+            if self._first not in candidates:
+                candidates.append(self._first)
+            for refresh_token in candidates:
+                fresh = self._ask(refresh_token)
+                if fresh is not None:
+                    self._store.write(fresh)
+                    return fresh.access_token
+        raise PlatformError(
+            f"{self._platform} refuses the account's grant; authorize the application again",
+            code="PLATFORM_CREDENTIALS",
+        )
+
+
+def _live(tokens: Tokens, stale: str | None) -> bool:
+    return tokens.access_token != stale and tokens.expires_at > time.time() + 60
