@@ -22,7 +22,7 @@ from medbill.sweep.canaries import KEPT, squeezed
 from medbill.sweep.containers import TooComplex
 
 #: Decodings on top of each other that are looked into.
-DEPTH = 5
+DEPTH = 7
 #: Bytes of all readings: this many times those read, and this many more (a packed member may be much larger).
 GROWTH, ALLOWANCE = 12, 1 << 30
 #: Stands between pieces that do not belong together: no value reaches across it.
@@ -138,6 +138,8 @@ def _children(view: View) -> Iterator[View]:
         yield view.child(content, name, lambda _, at=at: at)  # type: ignore[misc]
     if b"\0" in data and (found := _wide(data)):
         yield _joined(view, found, "utf-16")
+    if b"\xc2" in data or b"\xe2" in data or b"\xef" in data:
+        yield from _around(view, _UNSEEN, "unseen characters", lambda part: _UNSEEN.sub(b" ", part))
     text = view
     if view.guess:  # noise but for what can be read in it
         runs = _runs(data, _IS_READABLE, _READABLE_LEAST)
@@ -155,8 +157,6 @@ def _children(view: View) -> Iterator[View]:
         yield from _around(text, _QUOTED, "quoted-printable", quopri.decodestring)
     if b"<" in data:
         yield from _around(text, _TAG, "markup", lambda part: _TAG.sub(b"", part))
-    if b"\xc2" in data or b"\xe2" in data or b"\xef" in data:
-        yield from _around(text, _UNSEEN, "unseen characters", lambda part: _UNSEEN.sub(b" ", part))
     yield from _base64(text)
     yield from _hex(text)
 
