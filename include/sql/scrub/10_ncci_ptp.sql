@@ -16,14 +16,19 @@ edit as materialized (
     join ref_ptp e on e.version = c.version and e.column1 = c.column1 and e.column2 = c.column2
     where e.indicator <> '9' and c.dos >= e.effective and c.dos <= coalesce(e.deletion, date '9999-12-31')
 ),
+denied as materialized (
+    select
+        e.*, b.line_id, b.claim_index, b.line_item, b.dos, b.modifiers, b.bypass, b.sites
+    from edit e
+    join line b on b.grp = e.grp and b.code = e.column2
+),
 pair as (
     select
-        e.*,
-        b.line_id, b.claim_index, b.line_item, b.dos, b.modifiers,
+        b.*,
         a.claim_id as other_claim, a.line_item as other_line, a.modifiers as other_modifiers,
         a.claim_index <> b.claim_index as across,
         case
-            when e.indicator = '0' then 3
+            when b.indicator = '0' then 3
             when a.bypass or b.bypass then 0
             when len(a.sites) = 0 and len(b.sites) = 0 then 3
             when len(a.sites) = 0 or len(b.sites) = 0 then 1
@@ -31,9 +36,8 @@ pair as (
             else 0
         end as verdict,
         a.line_id as other_id
-    from edit e
-    join line a on a.grp = e.grp and a.code = e.column1
-    join line b on b.grp = e.grp and b.code = e.column2
+    from denied b
+    join line a on a.grp = b.grp and a.code = b.column1
 ),
 worst as (
     select * from pair where verdict > 0

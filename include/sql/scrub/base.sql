@@ -3,14 +3,17 @@
 -- subject: all claims of one patient have the same; a claim without a patient is alone. grp: lines of one subject, provider,
 -- setting and day, which is what NCCI, MUE and add-on edits look at. line_id is an order that does not depend on the input's.
 create or replace temp table claim as
+with person as (
+    select practice, patient_id, min(claim_index) as subject from given_claim where patient_id is not null group by all
+)
 select
     claim_index,
     claim_id,
     row_number() over (order by claim_id, claim_index) as claim_order,
     upper(trim(coalesce(payer_id, ''))) as payer_id,
     case lower(trim(claim_type)) when 'institutional' then 'institutional' when 'dme' then 'dme' else 'professional' end as setting,
-    case when patient_id is null then claim_index else min(claim_index) over (partition by practice, patient_id) end as subject,
-    patient_id is not null as known_patient,
+    coalesce(p.subject, claim_index) as subject,
+    p.subject is not null as known_patient,
     patient_age_years as age,
     case when upper(trim(patient_sex)) in ('M', 'MALE') then 'M' when upper(trim(patient_sex)) in ('F', 'FEMALE') then 'F' end as sex,
     nullif(trim(place_of_service), '') as place,
@@ -21,7 +24,8 @@ select
     nullif(trim(billing_npi), '') as billing_npi,
     [upper(replace(trim(d), '.', '')) for d in diagnoses if trim(d) <> ''] as diagnoses,
     readable
-from given_claim;
+from given_claim c
+left join person p on p.patient_id = c.patient_id and p.practice is not distinct from c.practice;
 
 create or replace temp table raw_line as
 select
