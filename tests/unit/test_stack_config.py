@@ -70,7 +70,7 @@ def test_a_taken_port_is_replaced_and_the_choice_remembered(home: Home) -> None:
         chosen = Ports.choose(home)
         assert chosen.api != port
         assert ports.answers(port)
-    assert len({chosen.api, chosen.sandbox, chosen.tebra, chosen.task_logs, chosen.trigger_logs}) == 5
+    assert len({chosen.api, chosen.sandbox, chosen.tebra, chosen.carecloud, chosen.task_logs, chosen.trigger_logs}) == 6
     assert Ports.remembered(home) == chosen
     assert home.read("stack.json")["seeded"] == "2026-01-01"
     assert Ports.choose(home) == chosen

@@ -8,11 +8,11 @@ from datetime import date, timedelta
 from pathlib import Path
 
 from medbill.errors import BadInput
-from medbill.sandbox import era, tebra, tebra_wire, wire
+from medbill.sandbox import carecloud, carecloud_wire, era, tebra, tebra_wire, wire
 from medbill.sandbox.canaries import plant
 from medbill.sandbox.drchrono import CREDENTIALS_FILE, PRACTICE_FILE, SCOPES
 from medbill.sandbox.era import Truth, write_once
-from medbill.sandbox.practice import DEFAULT_CLAIMS, DEFAULT_DAYS, RIVERTON, generate
+from medbill.sandbox.practice import DEFAULT_CLAIMS, DEFAULT_DAYS, PINEGROVE, RIVERTON, generate
 
 TRUTH_FILE = "truth.json"
 CANARIES_FILE = "canaries.jsonl"
@@ -95,5 +95,37 @@ def seed_tebra(
     }
     write_once(folder / tebra.CREDENTIALS_FILE, json.dumps(credentials, indent=1, sort_keys=True).encode(), 0o600)
     write_once(folder / tebra.RECORDS_FILE, json.dumps(tebra_wire.records(data)).encode())
+    if remittances:
+        era.write(data, inbox)
+
+
+def seed_carecloud(
+    inbox: Path,
+    state: Path,
+    today: date,
+    *,
+    seed: int = 10,
+    claims: int = 24,
+    days: int = 15,
+    remittances: bool = False,
+) -> None:
+    """Write what the CareCloud stand-in serves, a practice of its own, to a folder of its own in the state folder.
+
+    remittances: its 835 files as well, to inbox/<practice>/. The same arguments write the same bytes.
+    """
+    folder = state / carecloud.FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    data = generate(seed, today - timedelta(days=days), days, claims, identity=PINEGROVE)
+    credentials = {
+        "client_id": "medbill-sandbox",
+        "client_secret": _secret(seed, "client"),
+        "refresh_token": _secret(seed, "refresh"),
+        "fhir_client_id": "medbill-sandbox-fhir",
+        "fhir_client_secret": _secret(seed, "fhir"),
+        "fhir_scope": carecloud.SCOPES,
+        "write_back": "task",
+    }
+    write_once(folder / carecloud.CREDENTIALS_FILE, json.dumps(credentials, indent=1, sort_keys=True).encode(), 0o600)
+    write_once(folder / carecloud.RECORDS_FILE, wire.dumps(carecloud_wire.records(data)).encode())
     if remittances:
         era.write(data, inbox)

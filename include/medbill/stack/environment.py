@@ -158,6 +158,20 @@ def _sandbox_connections(home: Home, ports: Ports) -> Iterator[tuple[str, str, d
                 "extra": {"fhir_host": url, **{name: account[name] for name in more}},
             },
         )
+    if account := home.read("sandbox/carecloud/credentials.json"):
+        url = f"http://{HOST}:{ports.carecloud}"
+        more = ("refresh_token", "fhir_client_id", "fhir_client_secret", "fhir_scope", "write_back")
+        yield (
+            "AIRFLOW_CONN_CARECLOUD_PINEGROVE",
+            account["client_id"],
+            {
+                "conn_type": "http",
+                "host": url,
+                "login": account["client_id"],
+                "password": account["client_secret"],
+                "extra": {"fhir_host": url, **{name: account[name] for name in more}},
+            },
+        )
 
 
 def medbill_env(settings: Settings) -> dict[str, str]:
