@@ -9,6 +9,7 @@ from medbill.platforms.base import Adapter
 
 #: name -> module with an ADAPTER
 _MODULES = {
+    "advancedmd": "medbill.platforms.advancedmd",
     "carecloud": "medbill.platforms.carecloud",
     "drchrono": "medbill.platforms.drchrono",
     "tebra": "medbill.platforms.tebra",

@@ -41,10 +41,10 @@ def _fill(parent: Any, namespace: str, members: Members) -> None:
             _fill(child, namespace, content)
 
 
-def body(label: str, content: bytes) -> Any:
-    """The first element of an answer's body, which may be a Fault.
+def document(label: str, content: bytes) -> Any:
+    """The root of an XML document from outside.
 
-    Raises PlatformError PLATFORM_BAD_ANSWER where the bytes are no SOAP envelope, or declare a document type.
+    Raises PlatformError PLATFORM_BAD_ANSWER where the bytes are no XML, or declare a document type.
     """
     parser = etree.XMLParser(
         resolve_entities=False,
@@ -58,10 +58,20 @@ def body(label: str, content: bytes) -> Any:
     try:
         root = etree.fromstring(content, parser)
     except (etree.XMLSyntaxError, ValueError):
-        raise PlatformError(f"{label} did not answer with XML", code="PLATFORM_BAD_ANSWER") from None
+        root = None
+    if root is None or root.getroottree().docinfo.doctype:
+        raise PlatformError(f"{label} did not answer with XML", code="PLATFORM_BAD_ANSWER")
+    return root
+
+
+def body(label: str, content: bytes) -> Any:
+    """The first element of an answer's body, which may be a Fault.
+
+    Raises PlatformError PLATFORM_BAD_ANSWER where the bytes are no SOAP envelope, or declare a document type.
+    """
+    root = document(label, content)
     found = root.find(f"{{{ENVELOPE}}}Body")
-    declared = root.getroottree().docinfo.doctype
-    if declared or root.tag != f"{{{ENVELOPE}}}Envelope" or found is None or len(found) == 0:
+    if root.tag != f"{{{ENVELOPE}}}Envelope" or found is None or len(found) == 0:
         raise PlatformError(f"{label} did not answer with a SOAP envelope", code="PLATFORM_BAD_ANSWER")
     return found[0]
 

@@ -209,6 +209,8 @@ def npi(first_nine: str) -> str:
 
 #: A second practice, on another platform.
 RIVERTON = Identity("riverton", "Riverton Family Medicine", npi("199200001"), "990001235", "tebra")
+#: A third one, on AdvancedMD.
+CEDARHILL = Identity("cedarhill", "Cedarhill Family Medicine", npi("199200003"), "990001237", "advancedmd")
 #: Another one, on CareCloud.
 PINEGROVE = Identity("pinegrove", "Pinegrove Family Medicine", npi("199200004"), "990001238", "carecloud")
 

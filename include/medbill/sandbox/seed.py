@@ -8,11 +8,11 @@ from datetime import date, timedelta
 from pathlib import Path
 
 from medbill.errors import BadInput
-from medbill.sandbox import carecloud, carecloud_wire, era, tebra, tebra_wire, wire
+from medbill.sandbox import advancedmd, advancedmd_wire, carecloud, carecloud_wire, era, tebra, tebra_wire, wire
 from medbill.sandbox.canaries import plant
 from medbill.sandbox.drchrono import CREDENTIALS_FILE, PRACTICE_FILE, SCOPES
 from medbill.sandbox.era import Truth, write_once
-from medbill.sandbox.practice import DEFAULT_CLAIMS, DEFAULT_DAYS, PINEGROVE, RIVERTON, generate
+from medbill.sandbox.practice import CEDARHILL, DEFAULT_CLAIMS, DEFAULT_DAYS, PINEGROVE, RIVERTON, generate
 
 TRUTH_FILE = "truth.json"
 CANARIES_FILE = "canaries.jsonl"
@@ -95,6 +95,31 @@ def seed_tebra(
     }
     write_once(folder / tebra.CREDENTIALS_FILE, json.dumps(credentials, indent=1, sort_keys=True).encode(), 0o600)
     write_once(folder / tebra.RECORDS_FILE, json.dumps(tebra_wire.records(data)).encode())
+    if remittances:
+        era.write(data, inbox)
+
+
+def seed_advancedmd(
+    inbox: Path, state: Path, today: date, *, seed: int = 9, claims: int = 24, days: int = 15, remittances: bool = False
+) -> None:
+    """Write what the AdvancedMD stand-in serves, a third practice, to a folder of its own in the state folder.
+
+    remittances: its 835 files as well, to inbox/<practice>/. The same arguments write the same bytes.
+    """
+    folder = state / advancedmd.FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    data = generate(seed, today - timedelta(days=days), days, claims, identity=CEDARHILL)
+    credentials = {
+        "user": "MEDBILL",
+        "password": _secret(seed, "password"),
+        "office_code": "990003",
+        "app_name": "MEDBILLSANDBOX",
+        "profile_npis": advancedmd_wire.npis(data),
+        # the vendor's one call a minute in peak hours would stall a demonstration
+        "calls_per_minute": {"tier1": 600, "tier2": 6000, "tier3": 600, "login": 60},
+    }
+    write_once(folder / advancedmd.CREDENTIALS_FILE, json.dumps(credentials, indent=1, sort_keys=True).encode(), 0o600)
+    write_once(folder / advancedmd.RECORDS_FILE, json.dumps(advancedmd_wire.records(data)).encode())
     if remittances:
         era.write(data, inbox)
 
