@@ -12,12 +12,12 @@ from common.assets import LANDED_CLAIMS, LANDED_NOTES, PLATFORM_CLAIMS, PRACTICE
 from common.defaults import DEFAULTS, LATE
 
 
-def extraction(platform: str, minute: int, doc: str) -> DAG:
-    """Hourly at `minute`, so that platforms do not come all at once; each practice on its own."""
+def extraction(platform: str, minute: int, doc: str, *, hours: str = "*", timezone: str = "UTC") -> DAG:
+    """Hourly at `minute`, so that platforms do not come all at once; each practice on its own. hours: as in cron."""
 
     @dag(
         dag_id=f"extract_{platform}",
-        schedule=CronTriggerTimetable(f"{minute} * * * *", timezone="UTC"),
+        schedule=CronTriggerTimetable(f"{minute} {hours} * * *", timezone=timezone),
         start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
         catchup=False,
         max_active_runs=1,

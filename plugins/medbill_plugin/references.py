@@ -25,7 +25,7 @@ OBJECTS = frozenset({"claims", "remittances", "notes"})
 #: Words that are a reference by themselves, and segments of locations.
 WORDS = OBJECTS | {
     "policies", "practices", "platform", "inbox", "landing", "quarantine", "vault", "deid", "results", "proposals",
-    "reports", "ledger", "postings", "denials", "write_backs", "drchrono", "tebra", "carecloud",
+    "reports", "ledger", "postings", "denials", "write_backs", "drchrono", "tebra", "advancedmd", "carecloud",
     "checkpoints", "retention", "rows",
 }  # fmt: skip
 #: Names of what a mapping holds: the parts of a reference, and the counts tasks hand over.

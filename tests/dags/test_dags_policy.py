@@ -27,6 +27,7 @@ HEAVY = {
 EXPECTED = {
     "apply_proposals",
     "deidentify",
+    "extract_advancedmd",
     "extract_carecloud",
     "extract_drchrono",
     "extract_tebra",

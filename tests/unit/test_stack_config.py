@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import stat
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -70,7 +71,7 @@ def test_a_taken_port_is_replaced_and_the_choice_remembered(home: Home) -> None:
         chosen = Ports.choose(home)
         assert chosen.api != port
         assert ports.answers(port)
-    assert len({chosen.api, chosen.sandbox, chosen.tebra, chosen.carecloud, chosen.task_logs, chosen.trigger_logs}) == 6
+    assert len(set(asdict(chosen).values())) == len(asdict(chosen)) == 7
     assert Ports.remembered(home) == chosen
     assert home.read("stack.json")["seeded"] == "2026-01-01"
     assert Ports.choose(home) == chosen
@@ -149,6 +150,13 @@ def test_the_sandbox_account_becomes_the_connection_unless_the_caller_brings_one
     connection = json.loads(airflow_env(_settings(home), Ports(tebra=18091))["AIRFLOW_CONN_TEBRA_RIVERTON"])
     assert (connection["host"], connection["login"]) == ("http://127.0.0.1:18091", "user")
     assert connection["extra"]["fhir_host"] == connection["host"]
+    (home.sandbox / "advancedmd").mkdir()
+    account = {
+        name: name for name in ("user", "password", "office_code", "app_name", "profile_npis", "calls_per_minute")
+    }
+    (home.sandbox / "advancedmd" / "credentials.json").write_text(json.dumps(account))
+    connection = json.loads(airflow_env(_settings(home), Ports(advancedmd=18092))["AIRFLOW_CONN_ADVANCEDMD_CEDARHILL"])
+    assert (connection["host"], connection["extra"]["office_code"]) == ("http://127.0.0.1:18092", "office_code")
     monkeypatch.setenv("AIRFLOW_CONN_DRCHRONO_LAKESIDE", "http://real")
     assert airflow_env(_settings(home), Ports())["AIRFLOW_CONN_DRCHRONO_LAKESIDE"] == "http://real"
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 #: In the order of the flow.
 DAGS = (
+    "extract_advancedmd",
     "extract_carecloud",
     "extract_drchrono",
     "extract_tebra",
@@ -73,7 +74,10 @@ def run(
             say(f"{task.dag_id}.{task.task_id}{of_map}: {task.state}")
 
     # claims before remittances, so that every payment finds its claim at once
-    for together in (("extract_drchrono", "extract_tebra", "extract_carecloud"), ("receive_remittances",)):
+    for together in (
+        ("extract_drchrono", "extract_tebra", "extract_carecloud", "extract_advancedmd"),
+        ("receive_remittances",),
+    ):
         started = [(dag, airflow.trigger(dag)) for dag in together]
         say(f"{' and '.join(together)}: triggered")
         for dag, run_id in started:

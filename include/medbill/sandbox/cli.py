@@ -30,11 +30,13 @@ def seed(
     only: Annotated[list[str] | None, typer.Option(help="Only the practice on this platform, e.g. tebra.")] = None,
 ) -> None:
     """Write the practices and 30 days of remittances; the same arguments write the same bytes."""
-    from medbill.sandbox.seed import seed_carecloud, seed_practice, seed_tebra
+    from medbill.sandbox.seed import seed_advancedmd, seed_carecloud, seed_practice, seed_tebra
 
     day = _day(today) if today else datetime.now(UTC).date()
     if not only or "tebra" in only:
         seed_tebra(inbox, state, day)
+    if not only or "advancedmd" in only:
+        seed_advancedmd(inbox, state, day)
     if not only or "carecloud" in only:
         seed_carecloud(inbox, state, day)
     if only and "drchrono" not in only:
@@ -54,10 +56,12 @@ def serve(
     per_second: Annotated[int, typer.Option(min=1, help="Burst limit; the vendor's is 10.")] = 200,
     per_hour: Annotated[int, typer.Option(min=1, help="Hourly limit; the vendor's is 500.")] = 100_000,
     tebra_port: Annotated[int, typer.Option(help="Port of the Tebra stand-in; 0: none.")] = 0,
+    advancedmd_port: Annotated[int, typer.Option(help="Port of the AdvancedMD stand-in; 0: none.")] = 0,
     carecloud_port: Annotated[int, typer.Option(help="Port of the CareCloud stand-in; 0: none.")] = 0,
 ) -> None:
-    """Serve the practices on 127.0.0.1 until interrupted: lakeside as DrChrono, riverton as Tebra, pinegrove as CareCloud."""
-    from medbill.sandbox import carecloud, drchrono, server, tebra
+    """Serve the practices on 127.0.0.1 until interrupted: lakeside as DrChrono, riverton as Tebra, cedarhill as AdvancedMD,
+    pinegrove as CareCloud."""
+    from medbill.sandbox import advancedmd, carecloud, drchrono, server, tebra
 
     with server.listening():
         servers: list[server.Server] = [
@@ -65,6 +69,8 @@ def serve(
         ]
         if tebra_port:
             servers.append(tebra.Server(tebra.Sandbox(state), tebra_port))
+        if advancedmd_port:
+            servers.append(advancedmd.Server(advancedmd.Sandbox(state), advancedmd_port))
         if carecloud_port:
             servers.append(carecloud.Server(carecloud.Sandbox(state), carecloud_port))
     server.run(servers)

@@ -158,6 +158,19 @@ def _sandbox_connections(home: Home, ports: Ports) -> Iterator[tuple[str, str, d
                 "extra": {"fhir_host": url, **{name: account[name] for name in more}},
             },
         )
+    if account := home.read("sandbox/advancedmd/credentials.json"):
+        more = ("office_code", "app_name", "profile_npis", "calls_per_minute")
+        yield (
+            "AIRFLOW_CONN_ADVANCEDMD_CEDARHILL",
+            account["user"],
+            {
+                "conn_type": "http",
+                "host": f"http://{HOST}:{ports.advancedmd}",
+                "login": account["user"],
+                "password": account["password"],
+                "extra": {name: account[name] for name in more},
+            },
+        )
     if account := home.read("sandbox/carecloud/credentials.json"):
         url = f"http://{HOST}:{ports.carecloud}"
         more = ("refresh_token", "fhir_client_id", "fhir_client_secret", "fhir_scope", "write_back")

@@ -26,7 +26,7 @@ START_TIMEOUT = 300.0
 #: Seconds the supervisor gets to end everything before it is ended itself.
 STOP_TIMEOUT = 60.0
 #: Platforms whose practice is seeded into a folder of its own in the sandbox's.
-SEEDED_APART = ("tebra", "carecloud")
+SEEDED_APART = ("tebra", "advancedmd", "carecloud")
 
 
 @dataclass(frozen=True)

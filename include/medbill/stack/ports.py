@@ -12,7 +12,7 @@ HOST = "127.0.0.1"
 
 @dataclass(frozen=True)
 class Ports:
-    """api: Airflow's UI and API. sandbox, tebra, carecloud: the platforms' stand-ins.
+    """api: Airflow's UI and API. sandbox, tebra, advancedmd, carecloud: the platforms' stand-ins.
 
     task_logs, trigger_logs: Airflow's own log servers.
     """
@@ -20,6 +20,7 @@ class Ports:
     api: int = 8080
     sandbox: int = 8090
     tebra: int = 8091
+    advancedmd: int = 8092
     carecloud: int = 8093
     task_logs: int = 8793
     trigger_logs: int = 8794

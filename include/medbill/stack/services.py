@@ -28,7 +28,7 @@ def services(home: Home, ports: Ports) -> list[Service]:
             medbill(
                 *("sandbox", "serve", "--state", str(home.sandbox)),
                 *("--port", str(ports.sandbox), "--tebra-port", str(ports.tebra)),
-                *("--carecloud-port", str(ports.carecloud)),
+                *("--advancedmd-port", str(ports.advancedmd), "--carecloud-port", str(ports.carecloud)),
             ),
         ),
         Service("api-server", airflow("api-server", "--host", HOST, "--port", str(ports.api), "--workers", "1")),
