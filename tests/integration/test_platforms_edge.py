@@ -25,8 +25,9 @@ from medbill.platforms.base import Certainty
 from medbill.platforms.budget import DatabaseCalls, Limit, RateBudget, always
 from medbill.platforms.circuit import DatabaseCircuit
 from medbill.platforms.http import SCOPE_HEADER, Call, Edge, scope
-from medbill.sandbox import drchrono, tebra
-from medbill.sandbox.seed import seed_practice, seed_tebra
+from medbill.sandbox import advancedmd, carecloud, drchrono, tebra
+from medbill.sandbox.seed import seed_advancedmd, seed_carecloud, seed_practice, seed_tebra
+from medbill.sandbox.server import Server
 
 pytestmark = pytest.mark.slow
 
@@ -239,35 +240,34 @@ def test_check_reads_from_every_account_and_names_the_one_that_fails(
 ) -> None:
     seed_practice(tmp_path / "inbox", tmp_path, TODAY, claims=5)
     seed_tebra(tmp_path / "inbox", tmp_path, TODAY)
-    servers = [drchrono.Server(drchrono.Sandbox(tmp_path)), tebra.Server(tebra.Sandbox(tmp_path))]
-    for server in servers:
+    seed_advancedmd(tmp_path / "inbox", tmp_path, TODAY)
+    seed_carecloud(tmp_path / "inbox", tmp_path, TODAY)
+    stand_ins = {"drchrono": drchrono, "tebra": tebra, "advancedmd": advancedmd, "carecloud": carecloud}
+    servers: dict[str, Server] = {name: module.Server(module.Sandbox(tmp_path)) for name, module in stand_ins.items()}
+    for server in servers.values():
         threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    accounts = [server.sandbox.credentials for server in servers]
-    connections = {
-        "DRCHRONO_LAKESIDE": {
-            "host": servers[0].url,
-            "login": accounts[0]["client_id"],
-            "password": accounts[0]["client_secret"],
-            "extra": {"refresh_token": accounts[0]["refresh_token"]},
-        },
-        "TEBRA_RIVERTON": {
-            "host": servers[1].url,
-            "login": accounts[1]["user"],
-            "password": accounts[1]["password"],
-            "extra": {"customer_key": accounts[1]["customer_key"]},
-        },
-    }
+    own = {name: server.sandbox.credentials for name, server in servers.items()}
+    logins = {"DRCHRONO_LAKESIDE": "client_id", "TEBRA_RIVERTON": "user", "ADVANCEDMD_CEDARHILL": "user"}
+    connections = {}
+    for name, login in {**logins, "CARECLOUD_PINEGROVE": "client_id"}.items():
+        platform = name.partition("_")[0].lower()
+        account, url = own[platform], servers[platform].url
+        password = account["client_secret" if login == "client_id" else "password"]
+        more = {key: value for key, value in account.items() if key not in ("user", "password", "practice_id")}
+        extra = {**more, **({"fhir_host": url} if "fhir_client_id" in account else {})}
+        connections[name] = {"host": url, "login": account[login], "password": password, "extra": extra}
     for name, value in connections.items():
         monkeypatch.setenv(f"AIRFLOW_CONN_{name}", json.dumps(value))
     monkeypatch.setenv("MEDBILL_HOME", str(tmp_path))
     monkeypatch.setenv("MEDBILL_DATABASE_URL", database.url.render_as_string(hide_password=False))
     ran = CliRunner().invoke(app, ["platforms", "check"])
-    assert ran.exit_code == 0 and ran.output.count("answers") == 2, ran.output
+    assert ran.exit_code == 0 and ran.output.count("answers") == 4, ran.output
     fault = {"kind": "expired", "times": 9}
-    assert httpx.post(f"{servers[1].url}/_sandbox/faults", json=fault).status_code == 201
+    assert httpx.post(f"{servers['tebra'].url}/_sandbox/faults", json=fault).status_code == 201
     ran = CliRunner().invoke(app, ["platforms", "check", "--json"])
     codes = {row["practice"]: row["code"] for row in map(json.loads, ran.output.splitlines())}
-    assert ran.exit_code == 1 and codes == {"lakeside": "OK", "riverton": "PLATFORM_CREDENTIALS"}
-    for server in servers:
+    assert ran.exit_code == 1 and codes.pop("riverton") == "PLATFORM_CREDENTIALS"
+    assert codes == {"lakeside": "OK", "cedarhill": "OK", "pinegrove": "OK"}
+    for server in servers.values():
         server.shutdown()
         server.server_close()
