@@ -41,7 +41,7 @@ MINUTES = 60.0
 PRACTICE = "lakeside"
 
 
-def sandbox(stack: Stack, verb: str, path: str, **body: Any) -> Any:
+def sandbox(stack: Stack, verb: str, path: str, /, **body: Any) -> Any:
     url = f"http://127.0.0.1:{Ports.remembered(stack.home).sandbox}/_sandbox/{path}"
     answer = httpx.request(verb, url, json=body or None, trust_env=False)
     assert answer.is_success, answer.text

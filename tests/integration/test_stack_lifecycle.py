@@ -105,7 +105,9 @@ def test_a_run_ends_green(stack: Stack, run: Run) -> None:
         tasks = airflow.tasks(DAG, run.run_id)
         assert run.state == "success", tasks
         assert {t.state for t in tasks} == {"success"}
-        assert airflow.xcom(DAG, run.run_id, "practices") == ["lakeside"]
+        accounts = airflow.xcom(DAG, run.run_id, "accounts")
+    platforms = {p.id: p.platform for p in stack.settings.practices() if p.platform is not None}
+    assert {a["practice"]: a["platform"] for a in accounts} == platforms and "lakeside" in platforms
 
 
 def test_every_task_run_has_a_start_and_an_end_in_the_ledger(stack: Stack, run: Run) -> None:
