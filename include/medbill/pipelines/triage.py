@@ -46,7 +46,8 @@ def triage(ctx: Context, partition: Partition) -> dict[str, Any] | None:
 
     Denials that cannot be acted on are reported but not proposed.
     """
-    with db.transaction(ctx.db, partition.practice) as connection:  # before it is read: a posting made meanwhile is then still pending
+    # before the posting is read: one made meanwhile is then still pending
+    with db.transaction(ctx.db, partition.practice) as connection:
         posting_hash = connection.execute(
             sa.select(results_table.c.content_hash).where(
                 results_table.c.practice == partition.practice,
