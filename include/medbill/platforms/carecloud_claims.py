@@ -25,6 +25,7 @@ ACTIVE = "active"
 NOT_BILLED = frozenset({"cancelled", "draft", "entered-in-error"})
 #: http://hl7.org/fhir/R4/valueset-remittance-outcome.html
 OUTCOMES = frozenset({"queued", "complete", "error", "partial"})
+_OTHER_USES = frozenset({"preauthorization", "predetermination"})
 NPI = "http://hl7.org/fhir/sid/us-npi"
 #: Where procedure codes may come from: CPT and HCPCS Level II, by their two addresses.
 PROCEDURES = frozenset(
@@ -58,9 +59,11 @@ def billed(
     found: dict[str, Billed] = {}
     of_two: set[str] = set()
     for record in records:
-        if record.get("use", "claim") != "claim" or record.get("status") in NOT_BILLED:
+        if _str(record.get("use")) in _OTHER_USES or _str(record.get("status")) in NOT_BILLED:
             continue  # preauthorizations and what was never billed
         try:
+            if record.get("use", "claim") != "claim":
+                raise Unreadable("CLAIM_USE")
             day = _service_day(record)
             if not start <= day <= end:
                 continue
@@ -86,15 +89,16 @@ def billed(
 
 
 def _billed(record: Record, system: str, day: date) -> Billed:
-    numbers = {str(i["value"]) for i in _all(record, "identifier") if i.get("system") == system and i.get("value")}
+    numbers = {_str(i.get("value")) for i in _all(record, "identifier") if i.get("system") == system} - {None}
     patient = target(_at(record, "patient", "reference"), "Patient")
-    if not record.get("id"):
+    id, number = _str(record.get("id")), numbers.pop() if len(numbers) == 1 else None
+    if id is None:
         raise Unreadable("CLAIM_WITHOUT_ID")
-    if len(numbers) != 1:
+    if number is None:
         raise Unreadable("CLAIM_NUMBER")
     if patient is None:
         raise Unreadable("CLAIM_WITHOUT_PATIENT")
-    return Billed(numbers.pop(), str(record["id"]), patient, day, record)
+    return Billed(number, id, patient, day, record)
 
 
 def _service_day(record: Record) -> date:
@@ -126,7 +130,7 @@ def responses_by_claim(responses: Iterable[Record]) -> dict[str, Record]:
     found: dict[str, Record] = {}
     for response in responses:
         claim = target(_at(response, "request", "reference"), "Claim")
-        if claim is None or response.get("status") in NOT_BILLED:
+        if claim is None or _str(response.get("status")) in NOT_BILLED:
             continue
         other = found.get(claim)
         if other is None or _order(other) < _order(response):
@@ -156,9 +160,10 @@ def claim_rows(
     if response is not None:
         if target(_at(response, "patient", "reference"), "Patient") != claim.patient:
             raise Unreadable("RESPONSE_OF_ANOTHER_PATIENT")
-        status = response.get("outcome") if response.get("outcome") in OUTCOMES else None
+        outcome = _str(response.get("outcome"))
+        status = outcome if outcome in OUTCOMES else None
         strange["ClaimResponse.outcome"] += status is None and response.get("outcome") is not None
-        authorization = authorization or values.text(response.get("preAuthRef"))
+        authorization = authorization or _str(response.get("preAuthRef"))
     lines = _lines(claim, strange)
     charge = sum((line["charge"] for line in lines), Decimal("0.00"))
     total = _dollars(record.get("total"), "CLAIM_TOTAL")
@@ -172,8 +177,8 @@ def claim_rows(
         "patient_first_name": values.text(patient.get("first_name")),
         "patient_birth_date": values.day(patient.get("date_of_birth"), "PATIENT_BIRTH_DATE"),
         "member_id": member,
-        "payer_id": values.text(_at(record, "insurer", "identifier", "value")),
-        "payer_name": values.text(_at(record, "insurer", "display")),
+        "payer_id": _str(_at(record, "insurer", "identifier", "value")),
+        "payer_name": _str(_at(record, "insurer", "display")),
         "rendering_npi": _npi(record, npis),
         "place_of_service": _place(record),
         "service_date": claim.day,
@@ -198,14 +203,13 @@ def _member(claim: Billed, coverages: Mapping[str, Record]) -> str | None:
     beneficiary = _at(coverage, "beneficiary", "reference")
     if (beneficiary or inside is None) and target(beneficiary, "Patient") != claim.patient:
         raise Unreadable("COVERAGE_OF_ANOTHER_PATIENT")
-    return values.text(coverage.get("subscriberId"))
+    return _str(coverage.get("subscriberId"))
 
 
 def _authorization(record: Record) -> str | None:
     for insurance in _all(record, "insurance"):
-        numbers = insurance.get("preAuthRef")
-        if isinstance(numbers, list) and numbers and numbers[0]:
-            return str(numbers[0])
+        if numbers := [number for n in _list(insurance.get("preAuthRef")) if (number := _str(n))]:
+            return numbers[0]
     return None
 
 
@@ -244,7 +248,7 @@ def _line(number: str, at: int, item: Record, diagnoses: Mapping[int, Record], s
     return {
         "claim_id": number,
         # the id of the element, for what the practice sends as REF*6R
-        "line_id": values.text(item.get("id")) or f"{number}-{_sequence(item)}",
+        "line_id": _str(item.get("id")) or f"{number}-{_sequence(item)}",
         "line_number": at,
         "procedure_code": procedure,
         "modifiers": [m for m in modifiers if m],
@@ -268,16 +272,17 @@ def _dollars(amount: Any, reason: str) -> Decimal | None:
 def _code(coding: Any, systems: frozenset[str] | None) -> str | None:
     """The first code of one of the systems; a coding that names no system is taken for one."""
     for one in _dicts(coding):
-        if one.get("code") and (systems is None or one.get("system") is None or one["system"] in systems):
-            return str(one["code"])
+        code, system = _str(one.get("code")), one.get("system")
+        if code and (systems is None or system is None or _str(system) in systems):
+            return code
     return None
 
 
 def _npi(record: Record, npis: Mapping[str, str]) -> str | None:
     provider = rendering(record)
     identifier = _at(provider, "identifier") or {}
-    if isinstance(identifier, dict) and identifier.get("system") == NPI and identifier.get("value"):
-        return str(identifier["value"])
+    if isinstance(identifier, dict) and identifier.get("system") == NPI and _str(identifier.get("value")):
+        return _str(identifier["value"])
     return npis.get(target(_at(provider, "reference"), "Practitioner") or "")
 
 
@@ -306,7 +311,7 @@ def communication_notes(
         if not about or record.get("status") == "entered-in-error":
             continue
         claim = claims[str(about[0])]
-        text = "\n".join(str(p["contentString"]) for p in _all(record, "payload") if p.get("contentString"))
+        text = "\n".join(text for p in _all(record, "payload") if (text := _str(p.get("contentString"))))
         if not text.strip() or any(is_reference(line) for line in text.splitlines()):
             continue
         if not record.get("id"):
@@ -342,6 +347,11 @@ def _written(value: Any) -> date | None:
         return values.day(value, "NOTE_DATE")
     except Unreadable:
         return None
+
+
+def _str(value: Any) -> str | None:
+    """A string that is not empty; None for anything else, as FHIR writes codes, ids and texts."""
+    return value if isinstance(value, str) and value else None
 
 
 def _sequence(record: Record) -> int:
