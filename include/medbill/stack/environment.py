@@ -132,6 +132,7 @@ def airflow_env(settings: Settings, ports: Ports, checkout: Checkout | None = No
 
 def _sandbox_connections(home: Home, ports: Ports) -> Iterator[tuple[str, str, dict[str, Any]]]:
     """Variable, login and content of the Airflow connection to each stand-in that was seeded."""
+    more: tuple[str, ...]
     if account := home.read("sandbox/credentials.json"):
         yield (
             "AIRFLOW_CONN_DRCHRONO_LAKESIDE",
