@@ -134,7 +134,7 @@ def test_lineage_goes_to_a_file_through_the_allow_list(home: Home) -> None:
 def test_the_sandbox_account_becomes_the_connection_unless_the_caller_brings_one(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("AIRFLOW_CONN_DRCHRONO_LAKESIDE", "AIRFLOW_CONN_TEBRA_RIVERTON"):
+    for name in ("AIRFLOW_CONN_CARECLOUD_PINEGROVE", "AIRFLOW_CONN_DRCHRONO_LAKESIDE", "AIRFLOW_CONN_TEBRA_RIVERTON"):
         monkeypatch.delenv(name, raising=False)
     assert "AIRFLOW_CONN_DRCHRONO_LAKESIDE" not in airflow_env(_settings(home), Ports())
     home.sandbox.mkdir()
@@ -157,6 +157,13 @@ def test_the_sandbox_account_becomes_the_connection_unless_the_caller_brings_one
     (home.sandbox / "advancedmd" / "credentials.json").write_text(json.dumps(account))
     connection = json.loads(airflow_env(_settings(home), Ports(advancedmd=18092))["AIRFLOW_CONN_ADVANCEDMD_CEDARHILL"])
     assert (connection["host"], connection["extra"]["office_code"]) == ("http://127.0.0.1:18092", "office_code")
+    (home.sandbox / "carecloud").mkdir()
+    own = ("client_id", "client_secret", "refresh_token", "fhir_client_id", "fhir_client_secret", "fhir_scope")
+    account = {name: name for name in (*own, "write_back")}
+    (home.sandbox / "carecloud" / "credentials.json").write_text(json.dumps(account))
+    connection = json.loads(airflow_env(_settings(home), Ports(carecloud=18093))["AIRFLOW_CONN_CARECLOUD_PINEGROVE"])
+    assert (connection["host"], connection["login"]) == ("http://127.0.0.1:18093", "client_id")
+    assert connection["extra"] == {"fhir_host": connection["host"]} | {n: n for n in (*own[2:], "write_back")}
     monkeypatch.setenv("AIRFLOW_CONN_DRCHRONO_LAKESIDE", "http://real")
     assert airflow_env(_settings(home), Ports())["AIRFLOW_CONN_DRCHRONO_LAKESIDE"] == "http://real"
 
