@@ -213,7 +213,7 @@ class Fhir:
             label,
             bucket="FHIR",
             params=query,
-            headers=self._tokens.headers({"Accept": MEDIA_TYPE}),
+            headers=self._tokens.headers({"Accept": MEDIA_TYPE, "Prefer": "handling=strict"}),
             judge=judged,
             scope=scope(resource, fields or "count"),
         )
