@@ -150,7 +150,7 @@ def test_windows_give_the_same_as_their_days(platform: AdvancedMD) -> None:
 
 def test_only_named_fields_come_out(server: Server, state: Path) -> None:
     """Every field outside the policy gets a mark, new fields of the vendor too; no mark comes through."""
-    policy = ExtractionPolicy.load(POLICIES, "advancedmd", adapter_module._USED, adapter_module._NEEDED)
+    policy = ExtractionPolicy.load(POLICIES, "advancedmd", adapter_module.USED, adapter_module.NEEDED)
     named = set().union(*policy.fields.values())
     served = {"lastupdated", "begindate", "visit", "patientid"}  # what the stand-in itself selects by
 
@@ -174,7 +174,7 @@ def test_only_named_fields_come_out(server: Server, state: Path) -> None:
 
 
 def test_a_field_taken_from_the_policy_stays_empty(server: Server) -> None:
-    policy = ExtractionPolicy.load(POLICIES, "advancedmd", adapter_module._USED, adapter_module._NEEDED)
+    policy = ExtractionPolicy.load(POLICIES, "advancedmd", adapter_module.USED, adapter_module.NEEDED)
     less = {
         **policy.fields,
         "patients": policy.fields["patients"] - {"dob"},
@@ -270,6 +270,27 @@ def test_a_charge_that_changes_between_two_calls_is_asked_for_again(
     lines = platform.extract(START, TODAY).tables["claim_lines"]
     found = lines.filter(pc.equal(lines["line_id"], str(line.id)))["charge"].to_pylist()
     assert [str(f) for f in found] == ["777.00"] and len(calls) == 2
+
+
+def test_a_charge_that_never_agrees_stops_its_claim_only(platform: AdvancedMD, state: Path) -> None:
+    wrong, gone = (str(v.lines[0].id) for v in truth().visits[:2])
+
+    def edit(details: list[dict[str, Any]]) -> None:
+        for detail in details:
+            if detail["@id"] == wrong:
+                detail["@fee"] = "1.23"
+        details[:] = [d for d in details if d["@id"] != gone]
+
+    change(state, "charge_details", edit)
+    found = platform.extract(START, TODAY)
+    assert found.refused == {"CHARGE_DISAGREES": 2}
+    assert found.tables["claims"].num_rows == len(truth().visits) - 2
+
+
+def test_a_visit_whose_charges_were_entered_long_before_is_found(platform: AdvancedMD, state: Path) -> None:
+    wanted = platform.extract(START, TODAY)
+    change(state, "visits", lambda visits: visits[0].update({"@lastupdated": "4/1/2026 9:00 AM"}))
+    assert same(platform.extract(START, TODAY), wanted)
 
 
 def test_of_two_versions_of_a_visit_the_later_one_counts(platform: AdvancedMD, state: Path) -> None:

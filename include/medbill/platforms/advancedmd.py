@@ -8,31 +8,40 @@ day are asked for as well, and a visit missing among the changed ones is looked 
 from __future__ import annotations
 
 import base64
-import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import pyarrow as pa
 
 from medbill.errors import PlatformError, PlatformUnknownOutcome
 from medbill.model.claims import CLAIM_LINES, CLAIMS, NOTES
-from medbill.platforms import pdf, ppmd, values
+from medbill.platforms import pdf, ppmd
+from medbill.platforms.advancedmd_claims import (
+    Changed,
+    Patient,
+    Plan,
+    Read,
+    Visit,
+    billing_status,
+    changed_at,
+    check_names,
+    claim_row,
+    day_of,
+    line_row,
+    note_rows,
+    us_date,
+)
+from medbill.platforms.advancedmd_profile import CAPABILITIES, EXTRACTED, NEEDED, PLATFORM, USED
 from medbill.platforms.advancedmd_session import HOSTS, Account, Session, limits
 from medbill.platforms.base import (
     Adapter,
-    Certainty,
     Extraction,
-    Operation,
     Receipt,
     Setup,
     WriteBack,
-    is_reference,
     reference,
 )
 from medbill.platforms.budget import RateBudget
@@ -42,100 +51,13 @@ from medbill.platforms.oauth import MemoryTokenStore, TokenStore
 from medbill.platforms.values import Unreadable
 from medbill.settings import Settings
 
-PLATFORM = "advancedmd"
-#: Charges are entered at the visit or later; so many days before the window a visit may have changed last all the same.
-CHANGED_BEFORE = timedelta(days=7)
+#: Charges are entered at the visit or later; so long before the window a visit may have changed last all the same. One attempt
+#: each: further back where a visit with charges is missing.
+CHANGED_BEFORE = (timedelta(days=7), timedelta(days=90), timedelta(days=400))
 #: How far back a claim's visit is looked for, in steps, when something is to be written on its patient.
 LOOK_BACK = (timedelta(days=35), timedelta(days=130), timedelta(days=400))
-_AGREE_ATTEMPTS = 3
 #: Characters of a note that others saw taken, and bytes of a file.
 MAX_NOTE, MAX_FILE = 1000, 1024 * 1024
-_US_DATE = ("%m/%d/%Y",)
-_CODES = re.compile(r"[,;|\s]+")
-#: insbilled of a charge -> billing_status; another value leaves it empty and is counted.
-_BILLED = {"0": "Not billed", "1": "Billed"}
-
-_USED = {
-    "visits": frozenset({"id", "date", "patientid", "profileid", "lastupdated", "reason"}),
-    "charges": frozenset({"id", "proccode", "units", "amount"}),
-    "charge_details": frozenset({"id", "proccode", "modcodes", "diagcodes", "fee", "void", "insbilled"}),
-    "day_visits": frozenset({"id", "patientid", "carname", "carcode"}),
-    "history": frozenset({"id", "visit", "void"}),
-    "patients": frozenset({"id", "firstname", "lastname", "dob"}),
-    "plans": frozenset({"carrier", "subscribernum"}),
-    "carriers": frozenset({"id", "name", "code"}),
-    "files": frozenset({"id", "description"}),
-    "note_types": frozenset({"id", "name"}),
-}
-_NEEDED = {
-    "visits": frozenset({"id", "date", "patientid"}),
-    "charges": frozenset({"id", "amount"}),
-    "charge_details": frozenset({"id", "void"}),
-    "day_visits": frozenset({"id"}),
-    "history": frozenset({"visit"}),
-    "patients": frozenset({"id"}),
-    "files": frozenset({"id", "description"}),
-    "note_types": frozenset({"id", "name"}),
-}
-_EXTRACTED = ("visits", "charges", "charge_details", "day_visits", "history", "patients", "plans", "carriers")
-
-CAPABILITIES = MappingProxyType(
-    {
-        "login": Operation(
-            "XML login, redirect, login", Certainty.CODE, "the redirect is followed inside the vendor's domain only"
-        ),
-        "extract claims": Operation(
-            "getupdatedvisits, getchargedetaildata, getdemographic",
-            Certainty.CODE,
-            "datechanged and since are both seen as the parameter: changed_since of the connection; a visit as claim and CLM01, "
-            "and fee as the line's whole charge, are guesses",
-        ),
-        "extract payers": Operation(
-            "getdatevisits (insurance), getdemographic (insplanlist, carrierlist)",
-            Certainty.CODE,
-            "a carrier's code is the practice's own, not the payer id of its claims",
-        ),
-        "extract notes": Operation("getupdatedvisits (reason)", Certainty.CODE, "clinical notes are not read"),
-        "extract providers": Operation(
-            "none", Certainty.GUESS, "no public shape carries an NPI: profile_npis of the connection"
-        ),
-        "completeness": Operation("getdatevisits by day, gettxhistory by patient", Certainty.CODE),
-        "requested fields": Operation(
-            "template children of getdatevisits", Certainty.CODE, "elsewhere fields are dropped here"
-        ),
-        "rate limits": Operation(
-            "by tier and minute, lower Mon-Fri 06-18 in Denver",
-            Certainty.CODE,
-            "two code bases agree; that overuse is billed has one source",
-        ),
-        "write file": Operation("uploadfile", Certainty.CODE, "names of the file's attributes are a guess"),
-        "find file": Operation("getdemographic (filelist)", Certainty.GUESS, "seen in a third party's test data only"),
-        "write note": Operation(
-            "lookupnotetypes, savepatientnotes", Certainty.CODE, "a note cannot be read back by any known action"
-        ),
-        "find note": Operation("none", Certainty.GUESS, "an unknown outcome waits for a person"),
-        "check": Operation("lookupnotetypes", Certainty.CODE),
-    }
-)
-
-
-@dataclass
-class _Visit:
-    record: dict[str, str]
-    charges: list[dict[str, str]]
-
-
-@dataclass
-class _Read:
-    """Visits by number; patients: those of rows without an id, which nobody can look for."""
-
-    visits: dict[str, _Visit] = field(default_factory=dict)
-    nameless: set[str] = field(default_factory=set)
-    refused: Counter[str] = field(default_factory=Counter)
-
-
-class _Changed(Exception):
-    """A charge is not the same in two answers."""
 
 
 class AdvancedMD:
@@ -166,7 +88,7 @@ class AdvancedMD:
         if changed_since not in ("datechanged", "since"):
             raise PlatformError("changed_since is datechanged or since", code="PLATFORM_CONFIGURATION")
         self._policy = extraction or ExtractionPolicy.load(
-            policies or Settings.from_env().policies, PLATFORM, _USED, _NEEDED
+            policies or Settings.from_env().policies, PLATFORM, USED, NEEDED
         )
         self._changed_since, self._npis, self._note_type = changed_since, dict(profile_npis or {}), note_type
         self._now = now
@@ -189,7 +111,7 @@ class AdvancedMD:
 
     @property
     def scope(self) -> Mapping[str, tuple[str, ...]]:
-        return {name: tuple(sorted(self._policy.fields.get(name, ()))) for name in _EXTRACTED}
+        return {name: tuple(sorted(self._policy.fields.get(name, ()))) for name in EXTRACTED}
 
     def check(self) -> None:
         self._note_types()
@@ -209,30 +131,31 @@ class AdvancedMD:
     def extract(self, start: date, end: date) -> Extraction:
         """CLAIM_TABLES for service dates start..end, both included, ordered by claim and line. Claims with an unreadable
         record are left out, and counted by reason code."""
-        for _ in range(_AGREE_ATTEMPTS):
-            read = self._changed_visits(start - CHANGED_BEFORE, charges=True)
+        for back in CHANGED_BEFORE:
+            last = back == CHANGED_BEFORE[-1]
+            read = self._changed_visits(start - back, charges=True)
             booked = self._day_visits(start, end)
             if self._some_missing(read, booked):
                 continue
             try:
-                return self._claims(start, end, read, booked.visits)
-            except _Changed:
+                return self._claims(start, end, read, booked.visits, last)
+            except Changed:
                 continue
         raise PlatformError(
-            "the changed visits lack some that have charges, or charges keep changing; nothing of it is taken, run it again "
-            "later",
+            "the changed visits lack some that have charges; nothing of it is taken, run it again later",
             code="PLATFORM_UNSTABLE",
         )
 
-    def _claims(self, start: date, end: date, read: _Read, booked: Mapping[str, _Visit]) -> Extraction:
+    def _claims(self, start: date, end: date, read: Read, booked: Mapping[str, Visit], last: bool) -> Extraction:
+        """last: a charge that is not the same in two answers is left out, instead of being asked for again (Changed)."""
         refused, unknown = Counter(read.refused), Counter[str]()
         claims: list[dict[str, Any]] = []
         lines: list[dict[str, Any]] = []
         notes: list[dict[str, Any]] = []
-        patients: dict[str, _Patient] = {}
+        patients: dict[str, Patient] = {}
         for claim_id, visit in sorted(read.visits.items()):
             try:
-                day = _day(visit.record.get("date"), "SERVICE_DATE")
+                day = day_of(visit.record.get("date"), "SERVICE_DATE")
                 if day is None:
                     raise Unreadable("SERVICE_DATE")
                 if not start <= day <= end or not visit.charges:
@@ -243,15 +166,20 @@ class AdvancedMD:
                 key = visit.record.get("patientid", "")
                 if key not in patients:
                     patients[key] = self._patient(key)
-                claim = self._claim(claim_id, day, visit, booked.get(claim_id), patients[key], rows)
+                claim = claim_row(claim_id, day, visit, booked.get(claim_id), patients[key], rows, self._npis)
             except Unreadable as error:
                 refused[error.reason] += 1
+                continue
+            except Changed:
+                if not last:
+                    raise
+                refused["CHARGE_DISAGREES"] += 1
                 continue
             claim["billing_status"] = status
             unknown["charge_details.insbilled"] += strange
             claims.append(claim)
             lines += rows
-            notes += _notes(claim, visit)
+            notes += note_rows(claim, visit)
         return Extraction(
             {
                 "claims": pa.Table.from_pylist(claims, schema=CLAIMS),
@@ -262,43 +190,43 @@ class AdvancedMD:
             dict(+unknown),
         )
 
-    def _changed_visits(self, since: date, charges: bool) -> _Read:
+    def _changed_visits(self, since: date, charges: bool) -> Read:
         """Visits changed since a day. One that comes twice counts once; where both differ, the later change counts."""
         label = "getupdatedvisits"
-        asked = {self._changed_since: _us(since), "includecharges": "1" if charges else "0"}
+        asked = {self._changed_since: us_date(since), "includecharges": "1" if charges else "0"}
         answer = self._call(label, "api", asked, resource="visits")
-        read = _Read()
+        read = Read()
         for record, node in self._rows(answer, label, "visits", ("visitlist", "visit")):
             held = [self._policy.keep("charges", ppmd.attributes(c)) for c in ppmd.nodes(node, "chargelist", "charge")]
-            _check_names(label, held, _NEEDED["charges"])
+            check_names(label, held, NEEDED["charges"])
             key = ppmd.number(record.get("id", ""))
             if not key:
                 read.refused["VISIT_WITHOUT_ID"] += 1
                 read.nameless.add(record.get("patientid", ""))
-            elif key not in read.visits or _changed(read.visits[key].record) <= _changed(record):
-                read.visits[key] = _Visit(record, held)
+            elif key not in read.visits or changed_at(read.visits[key].record) <= changed_at(record):
+                read.visits[key] = Visit(record, held)
         return read
 
-    def _day_visits(self, start: date, end: date) -> _Read:
+    def _day_visits(self, start: date, end: date) -> Read:
         """The visits of each day, with the insurance they are booked on."""
-        label, read = "getdatevisits", _Read()
+        label, read = "getdatevisits", Read()
         template = {
             "visit": {"@apptstatus": "ApptStatus"},
             "patient": {"@chart": "Chart"},
             "insurance": {"@carname": "CarName", "@carcode": "CarCode"},
         }
         for offset in range((end - start).days + 1):
-            asked = {"visitdate": _us(start + timedelta(days=offset))}
+            asked = {"visitdate": us_date(start + timedelta(days=offset))}
             answer = self._call(label, "api", asked, template, resource="day_visits")
             for record, _ in self._rows(answer, label, "day_visits", ("visitlist", "visit")):
                 key = ppmd.number(record.get("id", ""))
                 if key:
-                    read.visits[key] = _Visit(record, [])
+                    read.visits[key] = Visit(record, [])
                 else:
                     read.nameless.add(record.get("patientid", ""))
         return read
 
-    def _some_missing(self, read: _Read, booked: _Read) -> bool:
+    def _some_missing(self, read: Read, booked: Read) -> bool:
         """Whether a visit of these days has charges, but is not among the changed ones."""
         for key in sorted(booked.visits.keys() - read.visits.keys()):
             patient = booked.visits[key].record.get("patientid", "")
@@ -311,7 +239,7 @@ class AdvancedMD:
                 return True
         return False
 
-    def _lines(self, claim_id: str, visit: _Visit) -> tuple[list[dict[str, Any]], str | None, int]:
+    def _lines(self, claim_id: str, visit: Visit) -> tuple[list[dict[str, Any]], str | None, int]:
         """A claim's lines, its billing status, and how many codes of it are unknown to us."""
         charges: dict[str, dict[str, str]] = {}
         for charge in visit.charges:
@@ -324,11 +252,9 @@ class AdvancedMD:
             detail = self._charge_detail(charge["id"], key)
             if detail.get("void") == "1":
                 continue
-            rows.append(_line(claim_id, len(rows) + 1, key, charge, detail))
+            rows.append(line_row(claim_id, len(rows) + 1, key, charge, detail))
             billed.append(detail.get("insbilled", ""))
-        strange = sum(1 for code in billed if code and code not in _BILLED)
-        known = {_BILLED.get(code) for code in billed}
-        status = known.pop() if len(known) == 1 else (_BILLED["0"] if known <= set(_BILLED.values()) else None)
+        status, strange = billing_status(billed)
         return rows, status, strange
 
     def _charge_detail(self, identifier: str, key: str) -> dict[str, str]:
@@ -337,9 +263,9 @@ class AdvancedMD:
         for record, _ in self._rows(answer, label, "charge_details", ("chargelist", "charge")):
             if ppmd.number(record.get("id", "")) == key:
                 return record
-        raise _Changed
+        raise Changed
 
-    def _patient(self, identifier: str) -> _Patient:
+    def _patient(self, identifier: str) -> Patient:
         label = "getdemographic"
         answer = self._call(label, "demographics", {"patientid": identifier}, resource="patients")
         for record, node in self._rows(answer, label, "patients", ("patientlist", "patient")):
@@ -352,37 +278,8 @@ class AdvancedMD:
                 plans = [
                     self._policy.keep("plans", ppmd.attributes(p)) for p in ppmd.nodes(node, "insplanlist", "insplan")
                 ]
-                return _Patient(record, [_Plan.of(p, carriers.get(p.get("carrier", ""), {})) for p in plans], node)
+                return Patient(record, [Plan.of(p, carriers.get(p.get("carrier", ""), {})) for p in plans], node)
         raise Unreadable("PATIENT")
-
-    def _claim(
-        self,
-        claim_id: str,
-        day: date,
-        visit: _Visit,
-        booked: _Visit | None,
-        patient: _Patient,
-        lines: Sequence[Mapping[str, Any]],
-    ) -> dict[str, Any]:
-        on = booked.record if booked else {}
-        plan = patient.plan(on.get("carcode", ""), on.get("carname", ""))
-        return {
-            "claim_id": claim_id,
-            "platform": PLATFORM,
-            "patient_id": ppmd.number(visit.record.get("patientid", "")) or None,
-            "patient_last_name": values.text(patient.record.get("lastname")),
-            "patient_first_name": values.text(patient.record.get("firstname")),
-            "patient_birth_date": _day(patient.record.get("dob"), "PATIENT_BIRTH_DATE"),
-            "member_id": values.text(plan.member),
-            "payer_id": values.text(plan.code),
-            "payer_name": values.text(plan.name),
-            "rendering_npi": self._npis.get(ppmd.number(visit.record.get("profileid", ""))),
-            "place_of_service": None,  # no public shape carries it
-            "service_date": day,
-            "billed_date": None,  # whether a charge was billed is known, not when
-            "authorization_number": None,
-            "charge": sum((line["charge"] for line in lines), Decimal("0.00")),
-        }
 
     # --- files and notes in ---
 
@@ -548,99 +445,12 @@ class AdvancedMD:
             for inner in ppmd.nodes(node, "insurance")[:1]:
                 flat.update(ppmd.attributes(inner))
             rows.append((self._policy.keep(resource, flat), node))
-        _check_names(action, [r for r, _ in rows], _NEEDED[resource])
+        check_names(action, [r for r, _ in rows], NEEDED[resource])
         return rows
-
-
-@dataclass(frozen=True)
-class _Plan:
-    name: str = ""
-    code: str = ""
-    member: str = ""
-
-    @staticmethod
-    def of(plan: Mapping[str, str], carrier: Mapping[str, str]) -> _Plan:
-        return _Plan(carrier.get("name", ""), carrier.get("code", ""), plan.get("subscribernum", ""))
-
-
-@dataclass(frozen=True)
-class _Patient:
-    record: Mapping[str, str]
-    plans: Sequence[_Plan]
-    node: Mapping[str, Any]
-
-    def plan(self, code: str, name: str) -> _Plan:
-        """The plan a visit is booked on; without a booking the patient's first one. A booking that is none of the
-        patient's plans keeps its payer and has no member id."""
-        if not code and not name:
-            return self.plans[0] if self.plans else _Plan()
-        for plan in self.plans:
-            if (code and plan.code == code) or (not code and plan.name == name):
-                return plan
-        return _Plan(name, code)
-
-
-def _check_names(action: str, rows: Sequence[Mapping[str, str]], needed: Iterable[str]) -> None:
-    lost = [name for name in sorted(needed) if rows and all(name not in row for row in rows)]
-    if lost:
-        raise PlatformError(f"ppmdmsg {action} answered without {', '.join(lost)}", code="PLATFORM_BAD_ANSWER")
-
-
-def _us(day: date) -> str:
-    return f"{day.month}/{day.day}/{day.year}"
-
-
-def _day(value: str | None, reason: str) -> date | None:
-    return values.day(value, reason, _US_DATE)
-
-
-def _changed(record: Mapping[str, str]) -> datetime:
-    try:
-        return datetime.strptime(record.get("lastupdated", ""), "%m/%d/%Y %I:%M %p")  # noqa: DTZ007
-    except ValueError:
-        return datetime.min  # noqa: DTZ901
 
 
 def _due(write_back: WriteBack) -> str:
     return f"\nAnswer by {write_back.due_on.isoformat()}" if write_back.due_on else ""
-
-
-def _line(claim_id: str, number: int, key: str, charge: Mapping[str, str], detail: Mapping[str, str]) -> dict[str, Any]:
-    """Raises _Changed where the visit and the charge's own record do not speak of the same charge."""
-    units = values.decimal(charge.get("units"), "LINE_QUANTITY")
-    amount = values.money(charge.get("amount"), "LINE_CHARGE")
-    fee = values.money(detail.get("fee"), "LINE_CHARGE")
-    if amount is None and fee is None:
-        raise Unreadable("LINE_CHARGE")
-    # whether amount is of the line or of one unit is not documented
-    if amount is not None and fee is not None and fee not in (amount, amount * (units or 1)):
-        raise _Changed
-    if detail.get("proccode", charge.get("proccode")) != charge.get("proccode", detail.get("proccode")):
-        raise _Changed
-    return {
-        "claim_id": claim_id,
-        "line_id": key,
-        "line_number": number,
-        "procedure_code": values.text(charge.get("proccode") or detail.get("proccode")),
-        "modifiers": _codes(detail.get("modcodes")),
-        "units": units,
-        "charge": amount if fee is None else fee,
-        "diagnosis_codes": _codes(detail.get("diagcodes")),
-    }
-
-
-def _codes(text: str | None) -> list[str]:
-    return [code for code in _CODES.split(text or "") if code]
-
-
-def _notes(claim: Mapping[str, Any], visit: _Visit) -> list[dict[str, Any]]:
-    """The reason of a visit, which is free text; what medbill wrote itself is left out."""
-    text = visit.record.get("reason", "")
-    if not text.strip() or any(is_reference(line) for line in text.splitlines()):
-        return []
-    of_claim = {name: claim[name] for name in NOTES.names if name in claim}
-    note = {"note_id": claim["claim_id"], "note_type": "appointment", "written_on": claim["service_date"], "text": text}
-    return [{**of_claim, **note}]
 
 
 def open_(setup: Setup) -> AdvancedMD:
