@@ -24,6 +24,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from medbill.errors import LedgerUnavailable, MedbillError
+from medbill.store import db as store_db
 
 #: What an event does to the resource, and the letter FHIR AuditEvent.action has for it.
 ACTIONS = {"C": "create", "R": "read", "U": "update", "D": "delete", "E": "execute"}
@@ -121,7 +122,7 @@ class Ledger:
     """Appends rows for one run. Every row is its own short transaction, whatever the caller's transactions do."""
 
     def __init__(self, db: sa.Engine, run: RunContext) -> None:
-        self._db = db
+        self._db = store_db.engine(db.url.render_as_string(hide_password=False), ask=False)
         self._run = run
 
     def record(self, event: Event, outcome: str = "success") -> int:
@@ -200,7 +201,8 @@ class Ledger:
     def _send(self, payload: bytes) -> object:
         """One statement and one round trip: without BEGIN it is a transaction of its own, committed when it answers.
 
-        Past SQLAlchemy's statements, which take longer here than the database does.
+        Past SQLAlchemy's statements, which take longer here than the database does, and without asking first whether the
+        connection lives: a row that met a dead one is sent again.
         """
         pooled = self._db.raw_connection()
         try:
@@ -213,6 +215,7 @@ class Ledger:
             finally:
                 if raw.closed:
                     pooled.invalidate()
+                    self._db.dispose()  # a server that came back has closed them all
                 else:
                     raw.autocommit = before
         finally:

@@ -18,10 +18,13 @@ _OF_PRACTICE = "SELECT set_config('medbill.practice', %s, true)"  # true: until 
 _ACROSS = "SET LOCAL ROLE medbill_every_practice"
 
 
-@lru_cache(maxsize=8)
-def engine(url: str) -> sa.Engine:
-    """The engine for a URL, one per process. No error of it quotes a value, neither a bound one nor one of a row."""
-    made = sa.create_engine(url, pool_pre_ping=True, pool_size=5, max_overflow=5, pool_timeout=30, hide_parameters=True)
+@lru_cache(maxsize=16)
+def engine(url: str, *, ask: bool = True) -> sa.Engine:
+    """The engine for a URL, one per process. No error of it quotes a value, neither a bound one nor one of a row.
+
+    ask: whether a connection is asked if it lives each time it is taken out; without it the caller meets a dead one.
+    """
+    made = sa.create_engine(url, pool_pre_ping=ask, pool_size=5, max_overflow=5, pool_timeout=30, hide_parameters=True)
     sa.event.listen(made, "handle_error", _without_values)
     return made
 
