@@ -130,8 +130,8 @@ def seed_carecloud(
     today: date,
     *,
     seed: int = 10,
-    claims: int = 24,
-    days: int = 15,
+    claims: int = 16,
+    days: int = 8,
     remittances: bool = False,
 ) -> None:
     """Write what the CareCloud stand-in serves, a practice of its own, to a folder of its own in the state folder.
