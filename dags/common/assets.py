@@ -3,6 +3,7 @@
 from airflow.sdk import Asset
 
 PRACTICES = Asset(name="practices", uri="file://medbill/policies/practices")
+REFERENCE = Asset(name="reference", uri="file://medbill/reference")
 PLATFORM_CLAIMS = Asset(name="platform_claims", uri="file://medbill/platform/claims")
 INBOX = Asset(name="inbox", uri="file://medbill/inbox/remittances")
 LANDED_CLAIMS = Asset(name="landed_claims", uri="file://medbill/landing/claims")
@@ -11,6 +12,7 @@ LANDED_NOTES = Asset(name="landed_notes", uri="file://medbill/landing/notes")
 CLAIMS = Asset(name="claims", uri="file://medbill/deid/claims")
 REMITTANCES = Asset(name="remittances", uri="file://medbill/deid/remittances")
 NOTES = Asset(name="notes", uri="file://medbill/deid/notes")
+SCRUBBED = Asset(name="scrubbed", uri="file://medbill/results/scrub")
 POSTINGS = Asset(name="postings", uri="file://medbill/results/postings")
 DENIALS = Asset(name="denials", uri="file://medbill/results/denials")
 PROPOSALS = Asset(name="proposals", uri="file://medbill/proposals")

@@ -26,13 +26,14 @@ OBJECTS = frozenset({"claims", "remittances", "notes"})
 WORDS = OBJECTS | {
     "policies", "practices", "platform", "inbox", "landing", "quarantine", "vault", "deid", "results", "proposals",
     "reports", "ledger", "postings", "denials", "write_backs", "drchrono", "tebra", "advancedmd", "carecloud",
-    "checkpoints", "retention", "rows",
+    "checkpoints", "retention", "rows", "reference", "scrub",
 }  # fmt: skip
 #: Names of what a mapping holds: the parts of a reference, and the counts tasks hand over.
 KEYS = frozenset({
     "practice", "platform", "object", "day", "days", "pending", "published", "report", "partitions", "waiting",
     "files", "landed", "duplicates", "quarantined", "held", "refused", "unfinished", "applied", "failed", "unknown",
     "checkpoint", "checkpoints", "waited", "warnings", "unended", "stuck", "left", "erased", "kept", "locked", "closed",
+    "scrubbed", "clean",
 })  # fmt: skip
 _SHAPES = re.compile(
     r"\d{4}-\d\d-\d\d(?:T\d\d:\d\d:\d\d(?:\.\d{1,6})?(?:Z|[+-]\d\d:\d\d))?"  # ISO 8601 date, or time with its zone

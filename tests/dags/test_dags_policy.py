@@ -36,6 +36,7 @@ EXPECTED = {
     "post_payments",
     "receive_remittances",
     "report_denials",
+    "scrub_claims",
     "triage_denials",
 }
 #: Seconds a DAG file may take beyond importing airflow.sdk.

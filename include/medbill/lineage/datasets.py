@@ -15,6 +15,7 @@ _ASSET_NAMESPACE = "file://medbill"
 ZONES = frozenset(
     {
         "policies",
+        "reference",
         "platform",
         "inbox",
         "landing",

@@ -86,3 +86,23 @@ SCRUB_RESULTS = pa.schema(
         required("warnings", pa.int32()),
     ]
 )
+
+#: Result partition of published claims (pipelines.scrub). held: nothing but tables that are not loaded stands in its way.
+SCRUBBED_CLAIMS = pa.schema(
+    [
+        required("claim_token", pa.string()),
+        pa.field("payer_id", pa.string()),
+        pa.field("payer_name", pa.string()),
+        required("charge", MONEY),
+        required("validation_result", pa.string()),  # pass, needs_review, fail
+        required("held", pa.bool_()),
+        required("errors", pa.int32()),
+        required("warnings", pa.int32()),
+        required("missing_tables", STRINGS),  # kinds of reference data no release of which covers the day
+    ]
+)
+
+#: Its findings, as SCRUB_ISSUES but by token, and without dates of the patient in evidence.
+SCRUBBED_ISSUES = pa.schema(
+    [required("claim_token", pa.string()), *(f for f in SCRUB_ISSUES if f.name not in ("claim_index", "claim_id"))]
+)

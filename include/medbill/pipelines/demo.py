@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from medbill.errors import MedbillError
+from medbill.pipelines import scrub
 from medbill.settings import Settings
 from medbill.store import db
 from medbill.store.objects import ObjectStore
@@ -27,6 +28,7 @@ DAGS = (
     "extract_tebra",
     "receive_remittances",
     "deidentify",
+    "scrub_claims",
     "post_payments",
     "triage_denials",
     "report_denials",
@@ -130,9 +132,10 @@ def _of_practice(connection: sa.Connection, practice: str) -> list[str]:
     def money(rows: Sequence[dict[str, Any]], key: str) -> Decimal:
         return sum((Decimal(r.get(key, "0")) for r in rows), Decimal(0))
 
-    extracted = _line("claims extracted", total(billed, "claims_landed"), money(billed, "charge_in"), "billed")
+    extracted = [_line("claims extracted", total(billed, "claims_landed"), money(billed, "charge_in"), "billed")]
+    extracted += _scrubbed(connection, practice)
     if not files:
-        return [f"--- {practice} ---", extracted] if billed else []
+        return [f"--- {practice} ---", *extracted] if billed else []
     refused = connection.execute(
         sa.select(
             quarantine.c.reason_code, sa.func.count(), sa.func.sum(quarantine.c.claims), sa.func.sum(quarantine.c.paid)
@@ -163,7 +166,7 @@ def _of_practice(connection: sa.Connection, practice: str) -> list[str]:
 
     out = [
         f"--- {practice} ---",
-        extracted,
+        *extracted,
         f"{'files':<18} {sum(files.values())} ({', '.join(f'{n} {status}' for status, n in sorted(files.items()))})",
         _line("claims read", total(counts, "claims_in"), money(counts, "paid_in"), "paid"),
         _line("  published", total(counts, "claims_published"), money(counts, "paid_landed"), "paid"),
@@ -181,6 +184,17 @@ def _of_practice(connection: sa.Connection, practice: str) -> list[str]:
     out += [f"    hold       {code:<24} {n:>5}                {paid:>12,.2f} paid" for code, n, paid in held]
     out += [_line(f"proposed {kind.replace('_', ' ')}", n, amount, "") for kind, n, amount in proposed]
     return out
+
+
+def _scrubbed(connection: sa.Connection, practice: str) -> list[str]:
+    counted = scrub.status_of(connection, practice)
+    if counted is None:
+        return []
+    waiting = f", {counted.held} wait for reference tables" if counted.held else ""
+    return [
+        f"{'claims checked':<30} {counted.claims:>6}   {counted.clean} clean ({counted.clean_rate} %), "
+        f"{counted.needs_review + counted.failed} for a coder{waiting}"
+    ]
 
 
 def _line(label: str, count: int, dollars: Decimal, of: str) -> str:

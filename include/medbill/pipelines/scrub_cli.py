@@ -18,7 +18,9 @@ app = typer.Typer(help="Check claims before they are sent.", add_completion=Fals
 
 @app.command()
 def scrub(
-    file: Annotated[Path, typer.Argument(help="claims as 837P, 837I or JSON Lines, see docs/rules/scrub.md")],
+    file: Annotated[
+        Path | None, typer.Argument(help="claims as 837P, 837I or JSON Lines, see docs/rules/scrub.md")
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", dir_okay=False, help="where to write the results; standard output if not given"),
@@ -26,6 +28,10 @@ def scrub(
     as_of: Annotated[
         datetime | None, typer.Option("--as-of", formats=["%Y-%m-%d"], help="day of checking; today if not given")
     ] = None,
+    status: Annotated[
+        bool,
+        typer.Option("--status", help="instead of a file: the clean-claim rate of each practice's published claims"),
+    ] = False,
 ) -> None:
     """One JSON object per claim: pass, needs_review or fail, with what was found and what to do."""
     from medbill.errors import BadInput
@@ -37,6 +43,10 @@ def scrub(
     from medbill.store.objects import ObjectStore
     from medbill.x12 import claim837
 
+    if status or file is None:
+        if not status or file is not None:
+            raise BadInput("give a file, or --status, and not both", code="FILE_UNREADABLE")
+        return _status()
     settings = Settings.from_env()
     scrubber = Scrubber(
         Reference.open(ObjectStore(settings.objects)),
@@ -71,3 +81,18 @@ def scrub(
     summary = ", ".join(f"{verdicts[name]:,} {name}" for name in ("pass", "needs_review", "fail"))
     clean = f"; clean-claim rate {100 * verdicts['pass'] / total:.1f} %" if total else ""
     typer.echo(f"{total:,} claims: {summary}{clean}", err=True)
+
+
+def _status() -> None:
+    from medbill.pipelines import scrub as pipeline
+    from medbill.pipelines.context import Context
+
+    ctx = Context.open()
+    found = pipeline.status(ctx, [practice.id for practice in ctx.settings.practices()])
+    for s in found:
+        typer.echo(
+            f"{s.practice}: {s.claims:,} claims, clean-claim rate {s.clean_rate} %: {s.clean:,} pass, "
+            f"{s.needs_review:,} needs_review, {s.failed:,} fail, {s.held:,} held until reference tables are loaded"
+        )
+    if not found:
+        typer.echo("no claims are scrubbed yet; scrub_claims does it when claims are published")

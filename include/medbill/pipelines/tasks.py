@@ -107,6 +107,10 @@ def publish(object_name: str) -> dict[str, Any]:
     published = deidentify.publish(ctx, wanted)
     # notes are the end of their own road: nothing waits behind them but who reads them
     waiting = published if object_name == "notes" else downstream.pending(ctx)
+    if object_name == "claims" and not waiting:
+        from medbill.pipelines import scrub
+
+        waiting = scrub.pending(ctx)
     return {"object": object_name, "published": [p.ref() for p in published], "waiting": len(waiting)}
 
 
@@ -129,6 +133,19 @@ def triage(which: dict[str, Any]) -> dict[str, Any]:
     ctx = Context.open()
     done = _each(pipeline.triage, ctx, _partitions(which, pipeline.pending(ctx) if which["pending"] else []))
     return {**done, "waiting": 0}
+
+
+@without_values
+def scrub(which: dict[str, Any]) -> dict[str, Any]:
+    from medbill.pipelines import scrub as pipeline
+    from medbill.pipelines.context import Context
+
+    ctx = Context.open()
+    step = pipeline.Step(ctx)
+    done = _each(step.scrub, ctx, _partitions(which, step.pending() if which["pending"] else [], "claims"))
+    pipeline.tell(ctx)
+    of_run = step.totals
+    return {**done, "waiting": 0, "scrubbed": of_run["scrubbed"], "clean": of_run["clean"], "held": of_run["held"]}
 
 
 @without_values
@@ -197,10 +214,10 @@ def purge() -> dict[str, Any]:
     return guard.clean(Context.open())
 
 
-def _partitions(which: dict[str, Any], waiting: list[Any]) -> list[Any]:
+def _partitions(which: dict[str, Any], waiting: list[Any], object_name: str = "remittances") -> list[Any]:
     from medbill.pipelines.context import Partition
 
-    own = [Partition(p, "remittances", date.fromisoformat(which["day"])) for p in practices()] if which["day"] else []
+    own = [Partition(p, object_name, date.fromisoformat(which["day"])) for p in practices()] if which["day"] else []
     return own + [p for p in waiting if p not in own]
 
 

@@ -25,7 +25,9 @@ _Actor = Annotated[
     ),
 ]
 _Practice = Annotated[str | None, typer.Option("--practice", help="only this practice")]
-_Kind = Annotated[str | None, typer.Option("--kind", help="posting, denial_follow_up or underpayment_dispute")]
+_Kind = Annotated[
+    str | None, typer.Option("--kind", help="posting, denial_follow_up, underpayment_dispute or coder_review")
+]
 _Day = Annotated[datetime | None, typer.Option("--day", formats=["%Y-%m-%d"], help="only this partition day")]
 
 

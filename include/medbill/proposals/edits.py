@@ -25,6 +25,7 @@ _ALLOWED: dict[str, frozenset[tuple[str, ...]]] = {
     ),
     "denial_follow_up": frozenset([("note",), ("deadline",), ("denials", "*", "action"), ("denials", "*", "deadline")]),
     "underpayment_dispute": frozenset([("note",), ("lines", "*", "explanation")]),
+    "coder_review": frozenset([("note",), ("suggested_actions", "*")]),
 }
 _NOTE_LENGTH = 500
 _IDENTIFIER = re.compile(
@@ -74,7 +75,7 @@ def _changes(before: Any, after: Any, path: tuple[str, ...] = ()) -> Iterator[tu
 
 def _texts(kind: str, payload: dict[str, Any]) -> Iterator[str]:
     fields = [payload.get("note"), payload.get("posting", {}).get("note") if kind == "posting" else None]
-    fields += [payload.get("deadline")]
+    fields += [payload.get("deadline"), *payload.get("suggested_actions", [])]
     for item in [*payload.get("denials", []), *(payload.get("lines", []) if kind == "underpayment_dispute" else [])]:
         fields += [item.get(f) for f in ("action", "deadline", "explanation")]
     for text in fields:

@@ -28,7 +28,7 @@ from medbill.settings import Settings
 from medbill.store.tables import holds, outbox, proposal_events, proposals
 
 SERVICE = "medbill"
-KINDS = ("posting", "denial_follow_up", "underpayment_dispute")
+KINDS = ("posting", "denial_follow_up", "underpayment_dispute", "coder_review")
 APPROVED = ("approved", "edited")
 _CHUNK = 1000
 

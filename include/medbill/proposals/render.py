@@ -39,6 +39,8 @@ def title(kind: str, payload: Mapping[str, Any]) -> str:
         lines = payload["lines"]
         short = sum((Decimal(line["variance"]) for line in lines), Decimal(0))
         return f"Dispute underpayment {dollars(short)}: {_first(lines, 'payer_name') or 'payer'}"
+    if kind == "coder_review":
+        return f"Coder review {dollars(payload['charge'])}: {payload.get('payer_name') or 'payer'}"
     denials = payload["denials"]
     return (
         f"Follow up denial, {dollars(payload['recoverable'])} recoverable: {_first(denials, 'payer_name') or 'payer'}"
@@ -47,8 +49,7 @@ def title(kind: str, payload: Mapping[str, Any]) -> str:
 
 def text(kind: str, claim_token: str, payload: Mapping[str, Any], names: Names | None = None) -> str:
     """The body of the task and of the claim's billing note."""
-    body = {"posting": _posting, "underpayment_dispute": _dispute, "denial_follow_up": _denial}[kind]
-    return "\n".join([f"Claim {_named(claim_token, names or {})}", *body(payload, names or {})])
+    return "\n".join([f"Claim {_named(claim_token, names or {})}", *_BODIES[kind](payload, names or {})])
 
 
 def due_on(kind: str, payload: Mapping[str, Any]) -> date | None:
@@ -101,6 +102,23 @@ def _denial(payload: Mapping[str, Any], names: Names) -> list[str]:
         )
     return out + ([f"Note: {payload['note']}"] if payload.get("note") else [])
 
+
+def _review(payload: Mapping[str, Any], names: Names) -> list[str]:
+    issues = payload["issues"]
+    out = [f"Check before it is sent, {dollars(payload['charge'])}: {_words(payload['validation_result'])}"]
+    for issue in issues[:_MOST_ISSUES]:
+        where = f"Line {issue['line_item']}" if issue.get("line_item") is not None else "Claim"
+        code = f" {issue['code']}" if issue.get("code") else ""
+        out.append(f"{where}{code}: {issue['message']} ({issue['rule_id']}, {issue['rule_version']})")
+    if len(issues) > _MOST_ISSUES:
+        out.append(f"and {len(issues) - _MOST_ISSUES} more")
+    out += [f"To do: {action}" for action in payload["suggested_actions"][:_MOST_ISSUES]]
+    return out + ([f"Note: {payload['note']}"] if payload.get("note") else [])
+
+
+_BODIES = {"posting": _posting, "underpayment_dispute": _dispute, "denial_follow_up": _denial, "coder_review": _review}
+#: Findings and actions a text names; the proposal has them all.
+_MOST_ISSUES = 20
 
 _POSTING_WORDS = {
     "paid": "paid",

@@ -81,7 +81,7 @@ results = sa.Table(
     "results",
     metadata,
     sa.Column("practice", sa.Text, primary_key=True),
-    sa.Column("kind", sa.Text, primary_key=True),  # postings, denials
+    sa.Column("kind", sa.Text, primary_key=True),  # postings, denials, scrub
     sa.Column("day", sa.Date, primary_key=True),
     sa.Column("uri", sa.Text, nullable=False),
     sa.Column("content_hash", sa.Text, nullable=False),
@@ -213,7 +213,7 @@ proposals = sa.Table(
     metadata,
     sa.Column("id", sa.Text, primary_key=True),  # UUIDv5 of practice, kind and business key
     sa.Column("practice", sa.Text, nullable=False),
-    sa.Column("kind", sa.Text, nullable=False),  # posting, denial_follow_up, underpayment_dispute
+    sa.Column("kind", sa.Text, nullable=False),  # posting, denial_follow_up, underpayment_dispute, coder_review
     sa.Column("day", sa.Date, nullable=False),
     sa.Column("claim_token", sa.Text, nullable=False),
     sa.Column("title", sa.Text, nullable=False),
