@@ -5,6 +5,8 @@ from airflow.sdk import Asset
 PRACTICES = Asset(name="practices", uri="file://medbill/policies/practices")
 REFERENCE = Asset(name="reference", uri="file://medbill/reference")
 PLATFORM_CLAIMS = Asset(name="platform_claims", uri="file://medbill/platform/claims")
+#: Raised by the receiver of webhooks (medbill_plugin.webhooks): something changed on the platform.
+DRCHRONO_EVENTS = Asset(name="drchrono_events", uri="file://medbill/webhooks/drchrono")
 INBOX = Asset(name="inbox", uri="file://medbill/inbox/remittances")
 LANDED_CLAIMS = Asset(name="landed_claims", uri="file://medbill/landing/claims")
 LANDED_REMITTANCES = Asset(name="landed_remittances", uri="file://medbill/landing/remittances")

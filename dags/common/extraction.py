@@ -5,19 +5,25 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pendulum
-from airflow.sdk import DAG, CronTriggerTimetable, dag, task
+from airflow.sdk import DAG, Asset, AssetOrTimeSchedule, CronTriggerTimetable, dag, task
 
 from common import run
 from common.assets import LANDED_CLAIMS, LANDED_NOTES, PLATFORM_CLAIMS, PRACTICES
 from common.defaults import DEFAULTS, LATE
 
 
-def extraction(platform: str, minute: int, doc: str, *, hours: str = "*", timezone: str = "UTC") -> DAG:
-    """Hourly at `minute`, so that platforms do not come all at once; each practice on its own. hours: as in cron."""
+def extraction(
+    platform: str, minute: int, doc: str, *, hours: str = "*", timezone: str = "UTC", events: Asset | None = None
+) -> DAG:
+    """Hourly at `minute`, so that platforms do not come all at once; each practice on its own. hours: as in cron.
+
+    events: of the platform's webhooks, which start a run as well.
+    """
+    hourly = CronTriggerTimetable(f"{minute} {hours} * * *", timezone=timezone)
 
     @dag(
         dag_id=f"extract_{platform}",
-        schedule=CronTriggerTimetable(f"{minute} {hours} * * *", timezone=timezone),
+        schedule=AssetOrTimeSchedule(timetable=hourly, assets=events) if events else hourly,
         start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
         catchup=False,
         max_active_runs=1,

@@ -26,7 +26,7 @@ OBJECTS = frozenset({"claims", "remittances", "notes"})
 WORDS = OBJECTS | {
     "policies", "practices", "platform", "inbox", "landing", "quarantine", "vault", "deid", "results", "proposals",
     "reports", "ledger", "postings", "denials", "write_backs", "drchrono", "tebra", "advancedmd", "carecloud",
-    "checkpoints", "retention", "rows", "reference", "scrub",
+    "checkpoints", "retention", "rows", "webhooks", "reference", "scrub",
 }  # fmt: skip
 #: Names of what a mapping holds: the parts of a reference, and the counts tasks hand over.
 KEYS = frozenset({

@@ -61,11 +61,16 @@ def extract(practice: str, platform: str, connection: Mapping[str, Any]) -> dict
     from medbill.pipelines import connections, deidentify
     from medbill.pipelines import extract as pipeline
     from medbill.pipelines.context import Context
+    from medbill.platforms import webhooks
 
     ctx = Context.open()
     start, end = pipeline.window(ctx, practice, f"{platform}.claims", _today())
+    woken = webhooks.pending(ctx.db, practice, platform, start)
     with connections.client(ctx, practice, connection) as source:
         changed = pipeline.extract(ctx, practice, platform, source, start, end)
+        for first, last in woken.windows():
+            changed += pipeline.extract(ctx, practice, platform, source, first, last)
+    webhooks.done(ctx.db, practice, platform, woken.ids)
     return {
         "practice": practice,
         "days": sorted({p.day.isoformat() for p in changed}),

@@ -44,6 +44,7 @@ RIGHTS: Final[dict[str, dict[str, str]]] = {
     "platform_budgets": {APP: _KEPT},
     "platform_circuits": {APP: _KEPT},
     "work_items": {APP: _KEPT, EVERY: "SELECT"},
+    "webhook_events": {APP: _KEPT},
     # a token of another practice is told from one that was never made: token and practice, never the value
     "vault_tokens": {VAULT: _KEPT, EVERY: "SELECT (practice, token)"},
     "vault_secrets": {VAULT: f"{_KEPT}, DELETE"},

@@ -319,3 +319,19 @@ work_items = sa.Table(
     _created(),
     sa.Index("work_items_status", "practice", "status"),
 )
+
+#: Deliveries of a platform's webhooks, each once: ids, words and days, never a body (medbill.platforms.webhooks).
+webhook_events = sa.Table(
+    "webhook_events",
+    metadata,
+    sa.Column("practice", sa.Text, primary_key=True),
+    sa.Column("platform", sa.Text, primary_key=True),
+    sa.Column("event_id", sa.Text, primary_key=True),
+    sa.Column("type", sa.Text, nullable=False),
+    sa.Column("day", sa.Date),  # service day to extract again; empty: those of the usual window
+    sa.Column("sent_at", TIMESTAMP(timezone=True)),  # as signed; empty where the platform signs no time
+    sa.Column("status", sa.Text, nullable=False),  # pending, done, noted (wakes nothing), parked (unknown type)
+    sa.Column("done_at", TIMESTAMP(timezone=True)),
+    _created(),
+    sa.Index("webhook_events_status", "practice", "platform", "status"),
+)
