@@ -149,7 +149,7 @@ def test_an_outcome_of_any_form_never_turns_a_failure_into_a_success(value: Any,
 
 
 @settings(deadline=None, max_examples=60)
-@given(_json, st.frozensets(st.text(alphabet="ab.", min_size=1, max_size=5), max_size=4))
+@given(_json, st.frozensets(st.from_regex(r"[ab](\.[ab]){0,3}", fullmatch=True), max_size=4))
 def test_pruning_keeps_nothing_that_is_not_named(value: Any, names: frozenset[str]) -> None:
     record = {"a": value, "b": {"a": value, "secret": 1}, "secret": value}
     kept = pruned(record, names)
