@@ -15,6 +15,29 @@ from medbill.proposals.content import canonical, content_hash, idempotency_key, 
 
 CLAIM, LINE, TRACE = "[CLAIM_7KQ2M4XZ7KQ2M4XZA]", "[LINE_7KQ2M4XZ7KQ2M4XZB]", "[TRACE_7KQ2M4XZ7KQ2M4XZC]"
 ZERO = "0.00"
+REVIEW: dict[str, Any] = {
+    "claim_key": f"2026-08-03/{CLAIM}",
+    "validation_result": "needs_review",
+    "charge": "150.00",
+    "payer_name": "Acme Health",
+    "issues": [
+        {
+            "line_item": line,
+            "code": code,
+            "issue_type": kind,
+            "severity": "warning",
+            "rule_id": rule,
+            "rule_version": version,
+            "message": "invented message",
+            "evidence": {},
+        }
+        for line, code, kind, rule, version in (
+            (2, "85025", "MUE", "MUE-MAI3", "2026Q3"),
+            (None, None, "missing_information", "NO-TABLE-IN-FORCE", "2026-1"),
+        )
+    ],
+    "suggested_actions": ["Correct the units"],
+}
 
 
 def posting() -> dict[str, Any]:
@@ -227,6 +250,12 @@ def test_other_kinds_take_notes_and_nothing_about_money() -> None:
         edits.check("denial_follow_up", DENIAL, {**DENIAL, "deadline": "soon"})
     with pytest.raises(DecisionRefused):
         edits.check("underpayment_dispute", DISPUTE, {**DISPUTE, "lines": []})
+    edits.check("coder_review", REVIEW, {**REVIEW, "note": "see record", "suggested_actions": ["Append 25"]})
+    for change in ({"issues": []}, {"charge": "1.00"}, {"suggested_actions": "none"}, {"suggested_actions": []}):
+        with pytest.raises(DecisionRefused):
+            edits.check("coder_review", REVIEW, {**REVIEW, **change})
+    with pytest.raises(DecisionRefused, match="SSN"):
+        edits.check("coder_review", REVIEW, {**REVIEW, "suggested_actions": ["call 312-555-0100"]})
     with pytest.raises(DecisionRefused):
         edits.check("no_such_kind", {"a": "b"}, {"a": "c"})
 
@@ -268,6 +297,21 @@ def test_a_dispute_shows_allowed_against_contract() -> None:
     assert render.text("underpayment_dispute", CLAIM, DISPUTE).splitlines()[-1] == (
         f"Line 1 99213 (item {LINE}): allowed $80.00, contract acme 2026 says $92.50, short $12.50"
     )
+
+
+def test_a_coder_review_names_line_rule_and_what_to_do() -> None:
+    assert render.title("coder_review", REVIEW) == "Coder review $150.00: Acme Health"
+    assert render.text("coder_review", CLAIM, REVIEW, {CLAIM: "5012"}).splitlines() == [
+        "Claim 5012",
+        "Check before it is sent, $150.00: needs review",
+        "Line 2 85025: invented message (MUE-MAI3, 2026Q3)",
+        "Claim: invented message (NO-TABLE-IN-FORCE, 2026-1)",
+        "To do: Correct the units",
+    ]
+    assert render.tokens("coder_review", CLAIM, REVIEW) == {CLAIM} and render.due_on("coder_review", REVIEW) is None
+    many = {**REVIEW, "issues": REVIEW["issues"] * 500}
+    lines = render.text("coder_review", CLAIM, many).splitlines()
+    assert len(lines) == 24 and "and 980 more" in lines
 
 
 def test_only_tokens_the_text_shows_are_asked_for() -> None:
