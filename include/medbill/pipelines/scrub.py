@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
@@ -39,8 +39,14 @@ SCRUB_VERSION = "1"
 KIND = "scrub"
 _MISSING_TABLE = "NO-TABLE-IN-FORCE"
 #: Fields of a claim the publication never has, and those a platform's API never gives (medbill.platforms).
-_UNPUBLISHED = frozenset({"patient.age_years", "patient.sex"})
-_NOT_GIVEN = {"drchrono": frozenset({"place_of_service"}), "advancedmd": frozenset({"place_of_service"})}
+_UNPUBLISHED = frozenset({"patient.age_years", "patient.sex", "referring_npi"})
+_NOT_GIVEN = {
+    "drchrono": frozenset({"place_of_service", "authorization"}),
+    "advancedmd": frozenset({"place_of_service", "authorization"}),
+    "tebra": frozenset({"payer_id", "authorization"}),
+}
+#: The field a kind of payer rule asks for.
+_ASKS = {"prior_authorization": "authorization", "referral": "referring_npi"}
 #: Evidence that is a date of the patient; those of tables and edits stay.
 _PATIENT_DATES = frozenset({"date_of_service", "surgery_date", "first_date", "last_date"})
 #: Charges from here on are looked at first.
@@ -55,9 +61,9 @@ class Step:
         settings = ctx.settings
         self._ctx = ctx
         self._reference = Reference.open(ctx.objects)
-        self._scrubber = Scrubber(
-            self._reference, load_policy(settings.policies), load_payer_rules(settings.policies), settings.sql
-        )
+        payers = load_payer_rules(settings.policies)
+        self._scrubber = Scrubber(self._reference, load_policy(settings.policies), payers, settings.sql)
+        self._asks = {rule.id: _ASKS[rule.kind] for payer in payers for rule in payer.rules if rule.kind in _ASKS}
         self._rules = _rules_hash(ctx)
         self.totals: Counter[str] = Counter()
 
@@ -103,7 +109,7 @@ class Step:
             claims,
             tables["claim_lines"].sort_by([("claim_token", "ascending"), ("line_number", "ascending")]).to_pylist(),
         )
-        found = _found(claims, self._scrubber.scrub(*given, partition.day))
+        found = _found(claims, self._scrubber.scrub(*given, partition.day), self._asks)
         verdicts = Counter("held" if c["held"] else c["validation_result"] for c in found.claims)
         counts: dict[str, Any] = {
             "claims": len(claims),
@@ -278,14 +284,16 @@ def _given(
     return pa.Table.from_pylist(rows, schema=SCRUB_CLAIMS), pa.Table.from_pylist(of_lines, schema=SCRUB_LINES)
 
 
-def _found(claims: list[dict[str, Any]], result: ScrubResult) -> _Found:
+def _found(claims: list[dict[str, Any]], result: ScrubResult, asks: Mapping[str, str]) -> _Found:
+    """asks: payer rules by id that ask for a field, and which."""
     issues = []
     of_claim: dict[int, list[dict[str, Any]]] = defaultdict(list)
     for issue in result.issues.to_pylist():
         claim = claims[issue.pop("claim_index")]
         evidence = json.loads(issue["evidence"], parse_float=Decimal)
         lacks = _UNPUBLISHED | _NOT_GIVEN.get(claim["platform"], frozenset())
-        if issue["rule_id"] == "MISSING-FIELD" and evidence["field"] in lacks:
+        missing = evidence["field"] if issue["rule_id"] == "MISSING-FIELD" else asks.get(issue["rule_id"])
+        if missing in lacks:
             issue["severity"] = "info"
         row = {
             **{k: v for k, v in issue.items() if k != "claim_id"},
