@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from medbill.sandbox.practice import DEFAULT_CLAIMS
+from medbill.sandbox.practice import SIZES, Size
 
 app = typer.Typer(no_args_is_help=True, help="The seeded practice and its stand-in servers.")
 
@@ -26,7 +26,10 @@ def seed(
     state: Annotated[Path, typer.Option(help="What the server serves, its credentials, and truth.json.")],
     seed: Annotated[int, typer.Option(help="Another number gives another practice.")] = 7,
     today: Annotated[str, typer.Option(help="First day without data, YYYY-MM-DD; default: today in UTC.")] = "",
-    claims: Annotated[int, typer.Option(min=0, help="About how many claims the practice has.")] = DEFAULT_CLAIMS,
+    size: Annotated[
+        Size, typer.Option(help="Of lakeside: small is 330 claims in 52 days, medium 50,000 in 90.")
+    ] = Size.SMALL,
+    claims: Annotated[int | None, typer.Option(min=0, help="About how many claims, instead of the size's.")] = None,
     only: Annotated[list[str] | None, typer.Option(help="Only the practice on this platform, e.g. tebra.")] = None,
 ) -> None:
     """Write the practices and 30 days of remittances; the same arguments write the same bytes."""
@@ -41,7 +44,8 @@ def seed(
         seed_carecloud(inbox, state, day)
     if only and "drchrono" not in only:
         return
-    truth = seed_practice(inbox, state, day, seed=seed, claims=claims)
+    usual, days = SIZES[size]
+    truth = seed_practice(inbox, state, day, seed=seed, claims=usual if claims is None else claims, days=days)
     typer.echo(
         f"practice {truth.practice}: {truth.practice_claims} claims; {truth.totals['files']} files from "
         f"{truth.first_day} to {truth.last_day} with {truth.totals['claims']} claims, "

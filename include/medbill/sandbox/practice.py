@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
+from enum import StrEnum
 
 import pyarrow as pa
 
@@ -38,6 +39,15 @@ LAKESIDE = Identity(PRACTICE_ID, PRACTICE_NAME, PRACTICE_NPI, PRACTICE_TAX_ID, "
 DEFAULT_DAYS = 52
 DEFAULT_CLAIMS = 330
 REMITTANCE_DAYS = 30
+
+
+class Size(StrEnum):
+    SMALL = "small"
+    MEDIUM = "medium"
+
+
+#: Claims of a practice and the service days they are of.
+SIZES = {Size.SMALL: (DEFAULT_CLAIMS, DEFAULT_DAYS), Size.MEDIUM: (50_000, 90)}
 
 
 @dataclass(frozen=True)
