@@ -18,6 +18,7 @@ ZONES = frozenset(
         "reference",
         "platform",
         "inbox",
+        "webhooks",
         "landing",
         "quarantine",
         "vault",
