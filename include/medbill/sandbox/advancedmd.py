@@ -27,7 +27,7 @@ from medbill.sandbox import wire
 from medbill.sandbox.advancedmd_wire import NOTE_TYPES, Row, carriers
 from medbill.sandbox.drchrono import Store
 from medbill.sandbox.faults import Fault, disturb
-from medbill.sandbox.server import Handler, Refused, StandIn
+from medbill.sandbox.server import Handler, Records, Refused, StandIn
 from medbill.sandbox.server import Server as HttpServer
 
 FOLDER = "advancedmd"
@@ -84,18 +84,7 @@ class Sandbox(StandIn):
         self.limited, self.now = limited, now
         self.webserver, self.forgets, self.logins = "", 0, 0
         self._calls: dict[int, deque[float]] = {tier: deque() for tier in TIERS}
-        self._loaded: tuple[int, int] | None = None
-        self._records: dict[str, list[Row]] = {}
-
-    def records(self, resource: str) -> list[Row]:
-        """Records of a resource; the file is read again when it was replaced."""
-        path = self.folder / RECORDS_FILE
-        with self.lock:
-            stat = path.stat()
-            if self._loaded != (stat.st_mtime_ns, stat.st_size):
-                self._records = json.loads(path.read_bytes())
-                self._loaded = (stat.st_mtime_ns, stat.st_size)
-            return self._records[resource]
+        self.records = Records(self.folder / RECORDS_FILE, json.loads).of
 
     def too_many(self, tier: int) -> bool:
         """Whether a call is one too many in its minute; it counts all the same."""

@@ -22,7 +22,7 @@ from medbill.sandbox import wire
 from medbill.sandbox.carecloud_elements import ELEMENTS, REQUIRED, STATUSES
 from medbill.sandbox.drchrono import Store
 from medbill.sandbox.faults import Fault, disturb
-from medbill.sandbox.server import Handler, Refused, StandIn
+from medbill.sandbox.server import Handler, Records, Refused, StandIn
 from medbill.sandbox.server import Server as HttpServer
 
 Record = dict[str, Any]
@@ -67,19 +67,11 @@ class Sandbox(StandIn):
         #: every X-Requested-Data-Scope that came
         self.scopes_asked: set[str] = set()
         self._issued: list[str] = []
-        self._loaded: tuple[int, int] | None = None
-        self._records: dict[str, list[Record]] = {}
+        self._seeded = Records(self.folder / RECORDS_FILE)
 
     def records(self, resource: str) -> list[Record]:
-        """Records of a resource and what was written; the file is read again when it was replaced."""
-        path = self.folder / RECORDS_FILE
-        with self.lock:
-            stat = path.stat()
-            if self._loaded != (stat.st_mtime_ns, stat.st_size):
-                self._records = wire.loads(path.read_bytes())
-                self._loaded = (stat.st_mtime_ns, stat.st_size)
-            found = list(self._records.get(resource, ()))
-        return found + [r | {"id": str(r["id"])} for r in self.store.all(resource)]
+        """Records of a resource and what was written."""
+        return self._seeded.of(resource) + [r | {"id": str(r["id"])} for r in self.store.all(resource)]
 
     def issue(self, kind: str, scopes: str) -> str:
         token = self.store.issue(kind, scopes, 3600)

@@ -24,7 +24,7 @@ from urllib.parse import parse_qs, urlencode
 from medbill.errors import BadInput
 from medbill.sandbox import wire
 from medbill.sandbox.faults import Fault, disturb
-from medbill.sandbox.server import Handler, Refused, StandIn
+from medbill.sandbox.server import Handler, Records, Refused, StandIn
 from medbill.sandbox.server import Server as HttpServer
 
 PRACTICE_FILE = "practice.json"
@@ -219,27 +219,20 @@ class Sandbox(StandIn):
         self.store.revive(self.credentials["refresh_token"])
         self._calls: deque[float] = deque()
         self._hour = (0, 0)
-        self._loaded: tuple[int, int] | None = None
-        self._records: dict[str, list[wire.Record]] = {}
+        self._seeded = Records(folder / PRACTICE_FILE)
 
     def records(self, resource: str) -> list[wire.Record]:
         """All records of a resource in order of id; practice.json is read again when it was replaced."""
-        path = self.folder / PRACTICE_FILE
-        with self.lock:
-            stat = path.stat()
-            if self._loaded != (stat.st_mtime_ns, stat.st_size):
-                self._records = wire.loads(path.read_bytes())
-                self._loaded = (stat.st_mtime_ns, stat.st_size)
-            base = self._records
+        base = self._seeded.of
         if resource == "patients_summary":
-            return [wire.summary(p) for p in base["patients"]]
-        found = base[resource] + (self.store.all(resource) if resource in _WRITABLE else [])
+            return [wire.summary(p) for p in base("patients")]
+        found = base(resource) + (self.store.all(resource) if resource in _WRITABLE else [])
         if resource == "tasks":
             notes = self.store.all("task_notes")
             return [t | {"notes": [n for n in notes if n["task"] == t["id"]]} for t in found]
         if resource == "appointments":
             billing_notes: dict[str, list[wire.Record]] = {}
-            for note in base["claim_billing_notes"] + self.store.all("claim_billing_notes"):
+            for note in base("claim_billing_notes") + self.store.all("claim_billing_notes"):
                 billing_notes.setdefault(str(note["appointment"]), []).append(note)
             return [a | {"billing_notes": billing_notes.get(a["id"], [])} for a in found]
         return found

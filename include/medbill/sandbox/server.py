@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -28,6 +29,24 @@ class Refused(Exception):
 
 class _Dropped(Exception):
     """The connection is cut without an answer."""
+
+
+class Records:
+    """The records a server starts from, by resource; the file is read again when it was replaced."""
+
+    def __init__(self, path: Path, loads: Callable[[bytes], Any] = wire.loads) -> None:
+        self._path, self._loads = path, loads
+        self._lock = threading.Lock()
+        self._loaded: tuple[int, int] | None = None
+        self._found: dict[str, list[dict[str, Any]]] = {}
+
+    def of(self, resource: str) -> list[dict[str, Any]]:
+        with self._lock:
+            stat = self._path.stat()
+            if self._loaded != (stat.st_mtime_ns, stat.st_size):
+                self._found = self._loads(self._path.read_bytes())
+                self._loaded = (stat.st_mtime_ns, stat.st_size)
+            return self._found.get(resource, [])
 
 
 class StandIn(ABC):

@@ -24,7 +24,7 @@ from medbill.errors import BadInput
 from medbill.sandbox import wire
 from medbill.sandbox.drchrono import Store
 from medbill.sandbox.faults import Fault, disturb
-from medbill.sandbox.server import Handler, Refused, StandIn
+from medbill.sandbox.server import Handler, Records, Refused, StandIn
 from medbill.sandbox.server import Server as HttpServer
 from medbill.sandbox.tebra_wire import Row
 
@@ -114,18 +114,7 @@ class Sandbox(StandIn):
         self.store = Store(self.folder / STATE_FILE)
         self.spacing, self.fhir, self.dropped = spacing, fhir, 0
         self._last: dict[str, float] = {}
-        self._loaded: tuple[int, int] | None = None
-        self._records: dict[str, list[Row]] = {}
-
-    def records(self, resource: str) -> list[Row]:
-        """Records of a resource; the file is read again when it was replaced."""
-        path = self.folder / RECORDS_FILE
-        with self.lock:
-            stat = path.stat()
-            if self._loaded != (stat.st_mtime_ns, stat.st_size):
-                self._records = json.loads(path.read_bytes())
-                self._loaded = (stat.st_mtime_ns, stat.st_size)
-            return self._records[resource]
+        self.records = Records(self.folder / RECORDS_FILE, json.loads).of
 
     def too_soon(self, operation: str) -> bool:
         with self.lock:
