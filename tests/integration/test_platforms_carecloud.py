@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -11,7 +10,6 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
@@ -30,14 +28,23 @@ from medbill.platforms.oauth import Credentials
 from medbill.sandbox import wire
 from medbill.sandbox.carecloud import Sandbox, Server
 from medbill.sandbox.carecloud_wire import id_of
-from medbill.sandbox.faults import KINDS
 from medbill.sandbox.practice import PINEGROVE, PracticeData, Visit, generate
 from medbill.sandbox.seed import seed_carecloud
+from platform_world import (
+    KEY,
+    POLICIES,
+    at_once,
+    copied,
+    fault,
+    refused_without_values,
+    same,
+    served,
+    untried_faults,
+    written,
+)
 
-POLICIES = Path(__file__).resolve().parents[2] / "include" / "policies"
 TODAY = date(2026, 6, 25)
 START = TODAY - timedelta(days=52)
-KEY = "3f0c1d52-7a41-5b8e-9d55-0c6f2f1f7a10"
 
 
 @pytest.fixture(scope="module")
@@ -49,19 +56,13 @@ def seeded(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def state(seeded: Path, tmp_path: Path) -> Path:
-    (tmp_path / "carecloud").mkdir()
-    for name in ("records.json", "credentials.json"):
-        (tmp_path / "carecloud" / name).write_bytes((seeded / "carecloud" / name).read_bytes())
-    return tmp_path
+    return copied(seeded, tmp_path, "carecloud")
 
 
 @pytest.fixture
 def server(state: Path) -> Iterator[Server]:
-    server = Server(Sandbox(state, page=20))
-    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    yield server
-    server.shutdown()
-    server.server_close()
+    with served(Server(Sandbox(state, page=20))) as server:
+        yield server
 
 
 @pytest.fixture
@@ -81,15 +82,6 @@ def connect(server: Server, write_back: str = "task", secret: str | None = None,
         profile=replace(Profile.load(POLICIES), write_back=write_back),
         **options,
     )
-
-
-def fault(server: Server, **fields: Any) -> None:
-    assert httpx.post(f"{server.url}/_sandbox/faults", json=fields).status_code == 201
-
-
-def written(server: Server, kind: str = "Task") -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = httpx.get(f"{server.url}/_sandbox/written").json()[kind]
-    return found
 
 
 def truth() -> PracticeData:
@@ -115,10 +107,6 @@ def change(state: Path, resource: str, edit: Callable[[list[dict[str, Any]]], An
 
 def of_claim(records: list[dict[str, Any]], visit: Visit) -> dict[str, Any]:
     return next(r for r in records if r["id"] == id_of("Claim", visit.id))
-
-
-def same(found: Extraction, wanted: Extraction) -> bool:
-    return found.tables == wanted.tables and found.notes.equals(wanted.notes) and found.refused == wanted.refused
 
 
 def ids(found: Extraction) -> list[str]:
@@ -445,14 +433,10 @@ def test_the_other_reads_are_as_steady(server: Server, platform: CareCloud, path
 def test_lasting_faults_are_typed_errors_without_patient_data(
     server: Server, platform: CareCloud, fields: dict[str, Any], code: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level("DEBUG")
     fault(server, path="Claim", times=999, **fields)
-    with pytest.raises(PlatformError) as error:
-        platform.extract(START, TODAY)
-    assert error.value.code == code and error.value.__cause__ is None
     own = server.sandbox.credentials
     secret = [own["fhir_client_secret"], own["refresh_token"], truth().patients[0].last_name]
-    assert not any(word in str(error.value) + caplog.text for word in secret)
+    refused_without_values(platform, START, TODAY, code, caplog, secret)
 
 
 @pytest.mark.parametrize(
@@ -477,8 +461,7 @@ def test_lasting_faults_of_people_visits_and_tokens(
 
 
 def test_every_fault_switch_is_tried_here() -> None:
-    source = Path(__file__).read_text()
-    assert [kind for kind in KINDS - {"data_envelope"} if f'"{kind}"' not in source] == []
+    assert untried_faults(__file__) == []
 
 
 def test_a_token_revoked_mid_run_is_renewed_once(
@@ -514,17 +497,11 @@ def test_wrong_credentials_and_a_scope_too_few_say_so(server: Server) -> None:
 
 
 def test_two_extractions_of_one_window_at_once_are_the_same(server: Server) -> None:
-    found: list[Extraction] = []
-
-    def work() -> None:
+    def extraction() -> Extraction:
         with connect(server) as platform:
-            found.append(platform.extract(START, TODAY))
+            return platform.extract(START, TODAY)
 
-    threads = [threading.Thread(target=work) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    found = at_once(2, extraction)
     assert len(found) == 2 and same(*found)
 
 
@@ -598,7 +575,7 @@ def test_without_write_back_nothing_is_sent(server: Server) -> None:
             with pytest.raises(PlatformError) as error:
                 act(a_task())
             assert error.value.code == "PLATFORM_READ_ONLY"
-    assert written(server) == []
+    assert written(server, "Task") == []
 
 
 def test_an_account_that_may_not_write_says_read_only(server: Server, platform: CareCloud) -> None:
@@ -615,9 +592,9 @@ def test_a_lost_answer_is_an_unknown_outcome_found_by_reading_back(
     fault(server, kind=kind, method="POST", path="Task", seconds=3)
     with pytest.raises(PlatformUnknownOutcome):
         platform.write(a_task())
-    assert len(written(server)) == 1  # sent once, taken once
+    assert len(written(server, "Task")) == 1  # sent once, taken once
     found = platform.find(a_task())
-    assert found is not None and found.platform_id == f"Task/{written(server)[0]['id']}"
+    assert found is not None and found.platform_id == f"Task/{written(server, 'Task')[0]['id']}"
 
 
 @pytest.mark.parametrize("kind", ["drop_before", "error"])
@@ -625,14 +602,14 @@ def test_a_request_the_platform_never_took_reads_back_as_absent(server: Server, 
     fault(server, kind=kind, method="POST", path="Task")
     with pytest.raises(PlatformUnknownOutcome):
         platform.write(a_task())
-    assert platform.find(a_task()) is None and written(server) == []
+    assert platform.find(a_task()) is None and written(server, "Task") == []
 
 
 def test_a_garbled_answer_with_a_location_is_an_answer_and_one_without_is_unknown(
     server: Server, platform: CareCloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fault(server, kind="garbage", method="POST", path="Task")
-    assert platform.write(a_task()).platform_id == f"Task/{written(server)[0]['id']}"
+    assert platform.write(a_task()).platform_id == f"Task/{written(server, 'Task')[0]['id']}"
     exchange = Edge._exchange
 
     def without_location(self: Edge, call: Any, headers: Any, end: Any) -> Any:
@@ -646,7 +623,7 @@ def test_a_garbled_answer_with_a_location_is_an_answer_and_one_without_is_unknow
 
 def test_the_same_key_sent_again_makes_no_second_task(server: Server, platform: CareCloud) -> None:
     assert platform.write(a_task()) == platform.write(a_task())  # conditional create
-    assert len(written(server)) == 1
+    assert len(written(server, "Task")) == 1
 
 
 @pytest.mark.parametrize("kind", ["throttle", "expired"])
@@ -655,11 +632,11 @@ def test_a_write_that_was_not_taken_is_sent_again_and_taken_once(
 ) -> None:
     fault(server, kind=kind, method="POST", path="Task")
     platform.write(a_task())
-    assert len(written(server)) == 1
+    assert len(written(server, "Task")) == 1
 
 
 def test_a_claim_the_platform_does_not_know_is_refused(server: Server, platform: CareCloud) -> None:
     with pytest.raises(PlatformError) as error:
         platform.write(a_task("1"))
     assert error.value.code == "PLATFORM_REFUSED" and not isinstance(error.value, PlatformUnknownOutcome)
-    assert written(server) == []
+    assert written(server, "Task") == []

@@ -21,6 +21,7 @@ from medbill.sandbox import notes, wire
 from medbill.sandbox.drchrono import Limits, Sandbox, Server
 from medbill.sandbox.practice import generate
 from medbill.sandbox.seed import seed_practice
+from platform_world import served
 
 POLICIES = Path(__file__).resolve().parents[2] / "include" / "policies"
 TODAY = date(2026, 6, 25)
@@ -45,11 +46,8 @@ def state(seeded, tmp_path):
 
 @pytest.fixture
 def server(state):
-    server = Server(Sandbox(state, Limits(1000, 100_000)))
-    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    yield server
-    server.shutdown()
-    server.server_close()
+    with served(Server(Sandbox(state, Limits(1000, 100_000)))) as server:
+        yield server
 
 
 @pytest.fixture

@@ -28,6 +28,7 @@ from medbill.platforms.http import SCOPE_HEADER, Call, Edge, scope
 from medbill.sandbox import advancedmd, carecloud, drchrono, tebra
 from medbill.sandbox.seed import seed_advancedmd, seed_carecloud, seed_practice, seed_tebra
 from medbill.sandbox.server import Server
+from platform_world import served
 
 pytestmark = pytest.mark.slow
 
@@ -84,11 +85,8 @@ class _Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def script() -> Iterator[Script]:
-    server = Script()
-    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    yield server
-    server.shutdown()
-    server.server_close()
+    with served(Script()) as server:
+        yield server
 
 
 def edge(script: Script, **options: Any) -> Edge:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
 from datetime import date, timedelta
 from decimal import Decimal
@@ -30,6 +29,7 @@ from medbill.proposals.outbox import DispatchResult
 from medbill.sandbox.drchrono import Limits, Sandbox, Server
 from medbill.sandbox.seed import seed_practice
 from medbill.store.keys import LocalKeyring
+from platform_world import served
 
 pytestmark = pytest.mark.slow
 
@@ -40,11 +40,8 @@ RUN = CliRunner()
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
     seed_practice(tmp_path / "inbox", tmp_path / "state", date(2026, 6, 25), claims=20)
-    server = Server(Sandbox(tmp_path / "state", Limits(1000, 100_000)))
-    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    yield server
-    server.shutdown()
-    server.server_close()
+    with served(Server(Sandbox(tmp_path / "state", Limits(1000, 100_000)))) as server:
+        yield server
 
 
 @pytest.fixture

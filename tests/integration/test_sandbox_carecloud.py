@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import threading
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
@@ -16,6 +15,7 @@ import pytest
 from medbill.errors import BadInput
 from medbill.sandbox.carecloud import MEDIA_TYPE, SCOPES, Sandbox, Server
 from medbill.sandbox.seed import seed_carecloud
+from platform_world import served
 
 TODAY = date(2026, 6, 25)
 
@@ -24,11 +24,8 @@ TODAY = date(2026, 6, 25)
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("sandbox")
     seed_carecloud(folder / "inbox", folder, TODAY)
-    server = Server(Sandbox(folder, page=5))
-    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    yield server
-    server.shutdown()
-    server.server_close()
+    with served(Server(Sandbox(folder, page=5))) as server:
+        yield server
 
 
 def token(server: Server, scope: str = SCOPES, secret: str | None = None) -> httpx.Response:
