@@ -14,10 +14,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
 from medbill.errors import PlatformError, PlatformUnknownOutcome
-from medbill.model.claims import CLAIM_LINES, CLAIMS, NOTES
 from medbill.platforms import pdf, ppmd
 from medbill.platforms.advancedmd_claims import (
     Changed,
@@ -38,6 +35,7 @@ from medbill.platforms.advancedmd_profile import CAPABILITIES, EXTRACTED, NEEDED
 from medbill.platforms.advancedmd_session import HOSTS, Account, Session, limits
 from medbill.platforms.base import (
     Adapter,
+    Client,
     Extraction,
     Receipt,
     Setup,
@@ -60,12 +58,15 @@ LOOK_BACK = (timedelta(days=35), timedelta(days=130), timedelta(days=400))
 MAX_NOTE, MAX_FILE = 1000, 1024 * 1024
 
 
-class AdvancedMD:
+class AdvancedMD(Client):
     """One office. Safe to share between threads; close it, or use it in a with statement.
 
     changed_since: the name of the parameter of getupdatedvisits. profile_npis: number of a profile -> NPI. note_type: name
     of the type notes get. now: for windows, message times and peak hours.
     """
+
+    platform = PLATFORM
+    extracted = EXTRACTED
 
     def __init__(
         self,
@@ -105,26 +106,12 @@ class AdvancedMD:
         )
         self._patient_of: dict[str, str] = {}
 
-    @property
-    def name(self) -> str:
-        return PLATFORM
-
-    @property
-    def scope(self) -> Mapping[str, tuple[str, ...]]:
-        return {name: tuple(sorted(self._policy.fields.get(name, ()))) for name in EXTRACTED}
-
     def check(self) -> None:
         self._note_types()
 
     def close(self) -> None:
         self._patient_of.clear()
         self._session.close()
-
-    def __enter__(self) -> AdvancedMD:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     # --- claims out ---
 
@@ -180,15 +167,7 @@ class AdvancedMD:
             claims.append(claim)
             lines += rows
             notes += note_rows(claim, visit)
-        return Extraction(
-            {
-                "claims": pa.Table.from_pylist(claims, schema=CLAIMS),
-                "claim_lines": pa.Table.from_pylist(lines, schema=CLAIM_LINES),
-            },
-            pa.Table.from_pylist(notes, schema=NOTES),
-            dict(refused),
-            dict(+unknown),
-        )
+        return Extraction.of(claims, lines, notes, refused, unknown)
 
     def _changed_visits(self, since: date, charges: bool) -> Read:
         """Visits changed since a day. One that comes twice counts once; where both differ, the later change counts."""

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 import pyarrow as pa
 
 from medbill.errors import PlatformError
-from medbill.model.claims import NOTES
+from medbill.model.claims import CLAIM_LINES, CLAIMS, NOTES
 
 if TYPE_CHECKING:
     from medbill.platforms.budget import Calls
     from medbill.platforms.circuit import Circuit
+    from medbill.platforms.extraction import ExtractionPolicy
     from medbill.platforms.oauth import TokenStore
 
 
@@ -87,6 +90,25 @@ class Extraction:
     refused: Mapping[str, int] = field(default_factory=dict)
     unknown: Mapping[str, int] = field(default_factory=dict)
 
+    @staticmethod
+    def of(
+        claims: list[dict[str, Any]],
+        lines: list[dict[str, Any]],
+        notes: list[dict[str, Any]],
+        refused: Mapping[str, int],
+        unknown: Mapping[str, int] = MappingProxyType({}),
+    ) -> Extraction:
+        """From rows of CLAIMS, CLAIM_LINES and NOTES."""
+        return Extraction(
+            {
+                "claims": pa.Table.from_pylist(claims, schema=CLAIMS),
+                "claim_lines": pa.Table.from_pylist(lines, schema=CLAIM_LINES),
+            },
+            pa.Table.from_pylist(notes, schema=NOTES),
+            dict(refused),
+            {name: count for name, count in unknown.items() if count},
+        )
+
 
 class ClaimSource(Protocol):
     """A platform that can be asked for the claims a practice billed."""
@@ -131,6 +153,33 @@ class Platform(ClaimSource, Writer, Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+class Client(ABC):
+    """What the adapters' clients have in common. platform: its name; extracted: the objects an extraction reads."""
+
+    platform: ClassVar[str]
+    extracted: ClassVar[tuple[str, ...]]
+    _policy: ExtractionPolicy
+
+    @property
+    def name(self) -> str:
+        return self.platform
+
+    @property
+    def scope(self) -> Mapping[str, tuple[str, ...]]:
+        """As ClaimSource says."""
+        return {name: tuple(sorted(self._policy.fields.get(name, ()))) for name in self.extracted}
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give up connections and what is remembered of records."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,18 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import pyarrow as pa
-
 from medbill.errors import PlatformError
-from medbill.model.claims import CLAIM_LINES, CLAIMS, NOTES
-from medbill.platforms.base import Adapter, Certainty, Extraction, Operation, Receipt, Setup, WriteBack, reference
+from medbill.platforms.base import (
+    Adapter,
+    Certainty,
+    Client,
+    Extraction,
+    Operation,
+    Receipt,
+    Setup,
+    WriteBack,
+    reference,
+)
 from medbill.platforms.budget import Limit, RateBudget, always
 from medbill.platforms.carecloud_claims import (
     PLATFORM,
@@ -157,11 +164,14 @@ CAPABILITIES = MappingProxyType(
 )
 
 
-class CareCloud:
+class CareCloud(Client):
     """One practice's account. Safe to share between threads; close it, or use it in a with statement.
 
     fhir_url, fhir_token_url: hosts of the FHIR side; credentials: of v2; fhir_client: id and secret of the FHIR side.
     """
+
+    platform = PLATFORM
+    extracted = _EXTRACTED
 
     def __init__(
         self,
@@ -209,14 +219,6 @@ class CareCloud:
             timeout=timeout,
         )
 
-    @property
-    def name(self) -> str:
-        return PLATFORM
-
-    @property
-    def scope(self) -> Mapping[str, tuple[str, ...]]:
-        return {name: tuple(sorted(self._policy.fields.get(name, ()))) for name in _EXTRACTED}
-
     def check(self) -> None:
         self._v2.npis()
         self._fhir.count("Claim", [("_lastUpdated", f"ge{datetime.now(UTC).date().isoformat()}T00:00:00Z")])
@@ -224,12 +226,6 @@ class CareCloud:
     def close(self) -> None:
         self._v2.close()
         self._fhir.close()
-
-    def __enter__(self) -> CareCloud:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     # --- claims out ---
 
@@ -260,15 +256,7 @@ class CareCloud:
             lines += rows
             by_resource[claim.id] = row
         notes = self._notes(by_resource, since, refused, unknown)
-        return Extraction(
-            {
-                "claims": pa.Table.from_pylist(claims, schema=CLAIMS),
-                "claim_lines": pa.Table.from_pylist(lines, schema=CLAIM_LINES),
-            },
-            pa.Table.from_pylist(notes, schema=NOTES),
-            dict(refused),
-            dict(unknown),
-        )
+        return Extraction.of(claims, lines, notes, refused, unknown)
 
     def _changed(self, resource: str, since: date, unknown: Counter[str]) -> list[Record]:
         if not self._policy.fields.get(resource):

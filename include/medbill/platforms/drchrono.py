@@ -18,14 +18,13 @@ from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
-import pyarrow as pa
-
 from medbill.errors import PlatformError
-from medbill.model.claims import CLAIM_LINES, CLAIMS, NOTES
+from medbill.model.claims import NOTES
 from medbill.platforms import values
 from medbill.platforms.base import (
     Adapter,
     Certainty,
+    Client,
     Extraction,
     Operation,
     Receipt,
@@ -117,12 +116,15 @@ CAPABILITIES = MappingProxyType(
 )
 
 
-class DrChrono:
+class DrChrono(Client):
     """One practice's account. Safe to share between threads; close it, or use it in a with statement.
 
     base_url: https, on one of `hosts`; plain http only on this machine. timeout: seconds per network step.
     tokens: where refreshed tokens are kept; give a FileTokenStore where several processes use the account.
     """
+
+    platform = PLATFORM
+    extracted = _EXTRACTED
 
     def __init__(
         self,
@@ -156,26 +158,12 @@ class DrChrono:
             headers={"Accept": "application/json"},
         )
 
-    @property
-    def name(self) -> str:
-        return PLATFORM
-
-    @property
-    def scope(self) -> Mapping[str, tuple[str, ...]]:
-        return {name: tuple(sorted(self._policy.fields.get(name, ()))) for name in _EXTRACTED}
-
     def check(self) -> None:
         self._get("/api/doctors", params={"page_size": "1"})
 
     def close(self) -> None:
         self._patients.clear()
         self._edge.close()
-
-    def __enter__(self) -> DrChrono:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     # --- claims out ---
 
@@ -216,14 +204,7 @@ class DrChrono:
                 refused[error.reason] = refused.get(error.reason, 0) + 1
                 continue
             claim_lines += rows
-        return Extraction(
-            {
-                "claims": pa.Table.from_pylist(claims, schema=CLAIMS),
-                "claim_lines": pa.Table.from_pylist(claim_lines, schema=CLAIM_LINES),
-            },
-            pa.Table.from_pylist(self._notes(claims, billed, refused), schema=NOTES),
-            refused,
-        )
+        return Extraction.of(claims, claim_lines, self._notes(claims, billed, refused), refused)
 
     @staticmethod
     def _notes(

@@ -17,14 +17,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import pyarrow as pa
-
 from medbill.errors import PlatformError
-from medbill.model.claims import CLAIM_LINES, CLAIMS, NOTES
+from medbill.model.claims import NOTES
 from medbill.platforms import pdf, soap, values
 from medbill.platforms.base import (
     Adapter,
     Certainty,
+    Client,
     Extraction,
     Operation,
     Receipt,
@@ -131,12 +130,15 @@ def limits(operation: str) -> Sequence[Limit]:
     return (Limit(1, _SPACING[operation]),) if operation in _SPACING else (Limit(5, 1),)
 
 
-class Tebra:
+class Tebra(Client):
     """One practice's account. Safe to share between threads; close it, or use it in a with statement.
 
     user, password, customer_key: of a user of the practice with the least rights. practice_id: where the account has several.
     documents: the FHIR service, to read documents back.
     """
+
+    platform = PLATFORM
+    extracted = ("charges", "providers")
 
     def __init__(
         self,
@@ -172,14 +174,6 @@ class Tebra:
         )
         self._npis: dict[str, str] | None = None
 
-    @property
-    def name(self) -> str:
-        return PLATFORM
-
-    @property
-    def scope(self) -> Mapping[str, tuple[str, ...]]:
-        return {name: tuple(sorted(self._policy.fields.get(name, ()))) for name in ("charges", "providers")}
-
     def check(self) -> None:
         self._npis = None
         self._load_npis()
@@ -188,12 +182,6 @@ class Tebra:
         self._edge.close()
         if self._documents is not None:
             self._documents.close()
-
-    def __enter__(self) -> Tebra:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     # --- claims out ---
 
@@ -231,15 +219,7 @@ class Tebra:
             claims.append(claim)
             lines += rows
             notes += _notes(claim, charges)
-        return Extraction(
-            {
-                "claims": pa.Table.from_pylist(claims, schema=CLAIMS),
-                "claim_lines": pa.Table.from_pylist(lines, schema=CLAIM_LINES),
-            },
-            pa.Table.from_pylist(notes, schema=NOTES),
-            dict(refused),
-            dict(unknown),
-        )
+        return Extraction.of(claims, lines, notes, refused, unknown)
 
     def _agreed(self, low: date, high: date) -> list[dict[str, str]]:
         """The charges of a window, where asking for the whole and for its parts gave the same.
