@@ -83,7 +83,7 @@ def passes(engine: sa.Engine, home: Path, claims: int) -> None:
     working_day = Vault(engine, keyring, "working-day")
     kinds = Kinds()
     for table, landed_table in tables.items():
-        policy.apply("remittances", table, landed_table, kinds)  # type: ignore[arg-type]
+        policy.apply("remittances", table, landed_table, kinds)
     for kind, values in kinds.values.items():
         if kind not in OF_THE_PAYER:
             working_day.tokenize(kind, pa.array(sorted(values)))

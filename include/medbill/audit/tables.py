@@ -60,6 +60,12 @@ checkpoints = sa.Table(
 )
 
 
+def unended() -> sa.ColumnElement[bool]:
+    """Of a row: it is an intent, and no row says how it ended."""
+    other = rows.alias()
+    return sa.and_(rows.c.outcome == "intent", ~sa.exists().where(other.c.intent == rows.c.event_id))
+
+
 def number(chain: int, seq: int) -> int:
     """The number a row is spoken of by: unique in the ledger, rising within its chain."""
     return seq * CHAINS + chain

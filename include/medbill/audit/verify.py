@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from medbill.audit.anchor import Anchor, Anchored
 from medbill.audit.problems import Checker, Problem
 from medbill.audit.scan import Chain, ends, scan
-from medbill.audit.tables import CHAINS, checkpoints, heads, number, rows
+from medbill.audit.tables import CHAINS, checkpoints, heads, number, rows, unended
 from medbill.store.db import transaction
 
 _GUARDS = {("rows", "append_only"), ("heads", "append_only"), ("heads", "one_step"), ("checkpoints", "append_only")}
@@ -161,7 +161,7 @@ def _intents(connection: sa.Connection, open_after: timedelta) -> tuple[list[Pro
     other = rows.alias()
     open_rows = connection.execute(
         sa.select(rows.c.chain, rows.c.seq, (rows.c.recorded_at < sa.func.now() - open_after).label("late"))
-        .where(rows.c.outcome == "intent", ~sa.exists().where(other.c.intent == rows.c.event_id))
+        .where(unended())
         .order_by(rows.c.recorded_at)
     ).all()
     strays = connection.execute(

@@ -15,7 +15,7 @@ from medbill.audit.ledger import Event
 from medbill.audit.seal import Places
 from medbill.audit.seal import seal as make_checkpoint
 from medbill.audit.signing import load_public
-from medbill.audit.tables import CHAINS, rows
+from medbill.audit.tables import CHAINS, rows, unended
 from medbill.audit.verify import WINDOW
 from medbill.audit.verify import verify as verify_all
 from medbill.audit.worm import Worm
@@ -219,13 +219,11 @@ def clean(ctx: Context) -> dict[str, Any]:
 
 
 def _close(ctx: Context, before: datetime) -> int:
-    other = rows.alias()
     query = sa.select(rows).where(
         rows.c.kind == purge.KIND,
-        rows.c.outcome == "intent",
+        unended(),
         rows.c.recorded_at < before,
         rows.c.recorded_at > before - timedelta(days=30),
-        ~sa.exists().where(other.c.intent == rows.c.event_id),
     )
     with db.transaction(db.engine(ctx.settings.audit_url)) as connection:
         dead = connection.execute(query).all()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import psycopg2
@@ -54,7 +55,7 @@ def places(label: str, url: str, doors: Sequence[Door] = ()) -> list[Place]:
     counts as not searched, since row security would leave rows out in silence.
     """
     named = {table for door in doors for table in door.tables}
-    found = [Place(f"{label}: {door.name}", lambda door=door: _tables(url, door.tables)) for door in doors]  # type: ignore[misc]
+    found = [Place(f"{label}: {door.name}", partial(_tables, url, door.tables)) for door in doors]
     found.append(Place(f"{label}: other tables", lambda: _others(url, named), filled=True))
     found.append(Place(f"{label}: system views", lambda: _system(url), filled=True))
     return found

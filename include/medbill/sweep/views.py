@@ -11,7 +11,7 @@ import quopri
 import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
-from functools import cached_property
+from functools import cached_property, partial
 from urllib.parse import unquote_to_bytes
 
 import numpy as np
@@ -230,14 +230,14 @@ def _base64(view: View) -> Iterator[View]:
         return
     joined = b"AAAA".join(run for _, run in runs).translate(_TO_BASE64) + b"AAAA"
 
-    def locate(at: int, first: int) -> int:
+    def locate(first: int, at: int) -> int:
         kept = np.flatnonzero(~np.isin(np.frombuffer(view.data, dtype=np.uint8), (10, 13)))
         return int(kept[_place(runs, 4, first + at * 4 // 3)])
 
     for first in range(4):
         size = (len(joined) - first) // 4 * 4
         decoded = binascii.a2b_base64(memoryview(joined)[first : first + size])
-        yield view.child(decoded, "base64", lambda at, first=first: locate(at, first), guess=True)  # type: ignore[misc]
+        yield view.child(decoded, "base64", partial(locate, first), guess=True)
 
 
 def _hex(view: View) -> Iterator[View]:
@@ -247,13 +247,13 @@ def _hex(view: View) -> Iterator[View]:
         return
     joined = b"00".join(run for _, run in runs)
 
-    def locate(at: int, first: int) -> int:
+    def locate(first: int, at: int) -> int:
         return int(view.kept[_place(runs, 2, first + at * 2)])
 
     for first in range(2):
         size = (len(joined) - first) // 2 * 2
         decoded = binascii.unhexlify(joined[first : first + size])
-        yield view.child(decoded, "hex", lambda at, first=first: locate(at, first), guess=True)  # type: ignore[misc]
+        yield view.child(decoded, "hex", partial(locate, first), guess=True)
 
 
 def _place(runs: list[tuple[int, bytes]], between: int, wanted: int) -> int:
